@@ -1,0 +1,26 @@
+"""LDCRN, the lightweight densely connected residual network, for MMPose 1.x.
+
+Importing the package registers its modules in MMPose's registries, so a config
+needs one line: ``custom_imports = dict(imports=['ldcrn_mm'])``.
+
+References:
+    Yang, Qin, Zhang: "Lightweight densely connected residual network for
+    human pose estimation", J. Real-Time Image Processing, 2020.
+"""
+
+from .host import check_host
+
+__version__ = '0.1.0'
+
+check_host()
+
+from . import compat  # noqa: E402
+
+compat.apply()  # before anything of mmpose is imported
+
+from . import datasets, engine, models, registry  # noqa: E402
+from .registry import make_resolvable  # noqa: E402
+
+make_resolvable()
+
+__all__ = ["__version__", "datasets", "engine", "models", "registry"]

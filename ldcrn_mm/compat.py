@@ -1,0 +1,115 @@
+"""What the released OpenMMLab wheels need on today's PyTorch.
+
+Each piece acts only where something is missing and says so in its docstring,
+with the upstream issue where one is known. Nothing here switches a protection
+off: checkpoints stay loaded with ``weights_only=True``.
+"""
+
+import functools
+import importlib.util
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+COMPILE_OPS = 'bash tools/setup_env.sh --with-mmcv-ops'
+
+
+def apply() -> None:
+    """Applies every piece; a second call does nothing."""
+    provide_mmcv_ext()
+    allow_mmengine_checkpoints()
+
+
+class UncompiledOps(ModuleType):
+    """Stands in for ``mmcv._ext`` where mmcv's ops were not compiled.
+
+    ``mmpose.models`` imports every op of mmcv, though LDCRN uses none. With
+    this module the imports work; the one op that detectors such as RTMDet
+    need, ``nms``, is torchvision's, and any other raises when it is called.
+    Its spec has no loader, which is how ``mmcv_full_available()`` goes on to
+    tell the truth.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('mmcv._ext', self.__doc__)
+        self.__spec__ = ModuleSpec('mmcv._ext', loader=None)
+        self.nms = nms
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return functools.partial(_raise_uncompiled, name)
+
+
+def _raise_uncompiled(op: str, *args: Any, **kwargs: Any) -> NoReturn:
+    raise NotImplementedError(
+        f'This needs the compiled op `{op}` of mmcv, and mmcv-lite has none. '
+        f'Compile them with `{COMPILE_OPS}` (about a quarter of an hour), or '
+        'install an mmcv 2.1.0 with ops.'
+    )
+
+
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
+    """Non-maximum suppression with the signature of mmcv's compiled op.
+
+    Args:
+        boxes: (N, 4), corners x1, y1, x2, y2.
+        scores: (N,).
+        iou_threshold: boxes that overlap a better one by more are dropped.
+        offset: 1 where x2 and y2 are the last pixel inside, 0 where they are
+            the edge.
+
+    Returns:
+        Indices of the boxes kept, best score first.
+    """
+    from torchvision.ops import nms as torchvision_nms
+
+    edges = boxes + boxes.new_tensor([0, 0, offset, offset])
+    return torchvision_nms(edges, scores, iou_threshold)
+
+
+def provide_mmcv_ext() -> None:
+    """Registers :class:`UncompiledOps`, unless the compiled ops are there."""
+    if 'mmcv._ext' in sys.modules or importlib.util.find_spec('mmcv._ext'):
+        return
+    import mmcv
+
+    mmcv._ext = sys.modules['mmcv._ext'] = UncompiledOps()
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Lets ``torch.load(weights_only=True)`` read what mmengine saves.
+
+    Since torch 2.6 that is the default, and mmengine's checkpoints hold numpy
+    arrays (``meta.dataset_meta``) and ``HistoryBuffer`` objects
+    (``message_hub``), which torch refuses (open-mmlab/mmengine#1655). Only
+    these types are allowed; ``getattr``, by which a history buffer's methods
+    are pickled, is allowed on that class alone.
+    """
+    from mmengine.logging.history_buffer import HistoryBuffer
+    from numpy._core import multiarray
+
+    def getattr_of_history_buffer(owner: Any, name: str) -> Any:
+        if owner is not HistoryBuffer:
+            raise ValueError(f'a checkpoint may not read {name!r} of {owner!r}')
+        return getattr(owner, name)
+
+    numpy_dtypes = {type(np.dtype(code)) for code in '?bhilqBHILQefdUS'}
+    torch.serialization.add_safe_globals(
+        [
+            HistoryBuffer,
+            np.ndarray,
+            np.dtype,
+            *numpy_dtypes,
+            (multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),
+            (multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
+            (multiarray.scalar, 'numpy._core.multiarray.scalar'),
+            (multiarray.scalar, 'numpy.core.multiarray.scalar'),
+            (getattr_of_history_buffer, 'builtins.getattr'),
+        ]
+    )
