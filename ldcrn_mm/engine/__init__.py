@@ -1,0 +1,15 @@
+"""How the network is run: precision, memory layout, storage, processes."""
+
+from .bfloat16 import BFloat16OptimWrapper
+from .channels_last import ChannelsLastHook
+from .distributed import AnyDeviceDistributedDataParallel, AverageLossHook
+from .storage import AtomicLocalBackend, SafeCheckpointHook
+
+__all__ = [
+    'AnyDeviceDistributedDataParallel',
+    'AtomicLocalBackend',
+    'AverageLossHook',
+    'BFloat16OptimWrapper',
+    'ChannelsLastHook',
+    'SafeCheckpointHook',
+]

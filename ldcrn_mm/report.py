@@ -1,0 +1,166 @@
+"""Pictures of a run: its curves, and predictions beside the ground truth."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from mmengine.fileio import load
+from mmengine.structures import InstanceData
+from mmpose.structures import PoseDataSample
+from mmpose.visualization import PoseLocalVisualizer
+
+matplotlib.use('Agg')  # files only: no window, no display needed
+
+from matplotlib import pyplot as plt
+
+
+def read_scalars(work_dir: str | Path) -> list[dict]:
+    """What MMEngine logged in all runs of a work dir, oldest first.
+
+    Raises:
+        FileNotFoundError: where nothing has been logged.
+    """
+    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+    if not files:
+        raise FileNotFoundError(
+            f'No log of a training in {work_dir}: expected */vis_data/scalars.json.'
+        )
+    return [
+        json.loads(line) for file in files for line in file.read_text().splitlines()
+    ]
+
+
+def plot_curves(work_dir: str | Path, out_file: str | Path, metric: str) -> None:
+    """Draws loss and metric over the epochs.
+
+    A run that was resumed logs some epochs twice; the later one counts.
+
+    Args:
+        work_dir: folder of the training.
+        out_file: the picture to write.
+        metric: name of the validation's metric, such as ``'coco/AP'``.
+    """
+    scalars = read_scalars(work_dir)
+    losses: dict[int, list[float]] = {}
+    last_step = -1
+    for entry in scalars:
+        if 'loss' not in entry:
+            continue
+        if entry['step'] <= last_step:  # resumed: forget what is done again
+            losses = {e: v for e, v in losses.items() if e < entry['epoch']}
+        last_step = entry['step']
+        losses.setdefault(entry['epoch'], []).append(entry['loss'])
+    values = {entry['step']: entry[metric] for entry in scalars if metric in entry}
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
+    left.plot(list(losses), [np.mean(v) for v in losses.values()])
+    left.set(xlabel='epoch', ylabel='training loss', yscale='log')
+    right.plot(list(values), list(values.values()), marker='o', markersize=3)
+    right.set(xlabel='epoch', ylabel=f'{metric} (validation)')
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    Path(out_file).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out_file, dpi=110)
+    plt.close(figure)
+
+
+def draw_predictions(
+    dump_file: str | Path,
+    out_dir: str | Path,
+    dataset_meta: dict,
+    max_images: int = 8,
+    kpt_thr: float = 0.3,
+) -> list[Path]:
+    """Draws the people of each picture: ground truth left, prediction right.
+
+    Args:
+        dump_file: what ``tools/test.py --dump`` wrote.
+        out_dir: folder for the pictures, one for each photograph, and
+            ``overview.jpg`` with all of them.
+        dataset_meta: names and colours of the keypoints.
+        max_images: draw that many pictures, spread evenly over the data set.
+        kpt_thr: lowest score of a predicted keypoint that is drawn.
+
+    Returns:
+        The files written, the overview first.
+
+    Raises:
+        ValueError: where the file holds no predictions.
+    """
+    people: dict[str, list[dict]] = {}
+    for sample in load(dump_file):
+        people.setdefault(sample['img_path'], []).append(sample)
+    if not people:
+        raise ValueError(f'{dump_file} holds no predictions.')
+    chosen = np.linspace(0, len(people) - 1, min(max_images, len(people))).round()
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    drawn, files = [], []
+    for path in [list(people)[int(i)] for i in chosen]:
+        drawn.append(_draw_pair(path, people[path], dataset_meta, kpt_thr))
+        files.append(out_dir / f'{Path(path).stem}.jpg')
+        cv2.imwrite(str(files[-1]), drawn[-1])
+    overview = out_dir / 'overview.jpg'
+    cv2.imwrite(str(overview), contact_sheet(drawn))
+    return [overview, *files]
+
+
+def _draw_pair(
+    path: str, samples: Sequence[dict], dataset_meta: dict, kpt_thr: float
+) -> np.ndarray:
+    """One picture twice, BGR: with its annotations, with its predictions."""
+    image = cv2.imread(path)
+    if image is None:
+        raise FileNotFoundError(f'Cannot read the picture {path}.')
+    line_width = max(1, round(max(image.shape[:2]) / 320))
+    visualizer = PoseLocalVisualizer(line_width=line_width, radius=line_width + 1)
+    visualizer.set_dataset_meta(dataset_meta)
+    truth = [sample['gt_instances'] for sample in samples]
+    predicted = [sample['pred_instances'] for sample in samples]
+    merged = PoseDataSample()
+    merged.gt_instances = InstanceData(
+        keypoints=_stack(truth, 'keypoints'),
+        keypoints_visible=_stack(truth, 'keypoints_visible'),
+    )
+    merged.pred_instances = InstanceData(
+        keypoints=_stack(predicted, 'keypoints'),
+        keypoints_visible=_stack(predicted, 'keypoint_scores'),
+    )
+    pair = visualizer.add_datasample(
+        'pair',
+        cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
+        merged,
+        kpt_thr=kpt_thr,
+    )
+    return cv2.cvtColor(pair, cv2.COLOR_RGB2BGR)
+
+
+def _stack(instances: Iterable[dict], key: str) -> np.ndarray:
+    return np.concatenate([np.asarray(each[key]) for each in instances])
+
+
+def contact_sheet(
+    images: Sequence[np.ndarray], columns: int = 2, width: int = 640
+) -> np.ndarray:
+    """Pictures of any size in rows, each scaled to one width, on white."""
+    tiles = [
+        cv2.resize(
+            image,
+            (width, round(width * image.shape[0] / image.shape[1])),
+            interpolation=cv2.INTER_AREA,
+        )
+        for image in images
+    ]
+    rows = []
+    for start in range(0, len(tiles), columns):
+        row = tiles[start : start + columns]
+        height = max(tile.shape[0] for tile in row)
+        sheet = np.full((height + 8, columns * (width + 8), 3), 255, np.uint8)
+        for i, tile in enumerate(row):
+            x = i * (width + 8)
+            sheet[: tile.shape[0], x : x + width] = tile
+        rows.append(sheet)
+    return np.concatenate(rows)

@@ -1,0 +1,72 @@
+#!/usr/bin/env python
+"""Tests a checkpoint, on GPUs or CPUs, with MMPose's options.
+
+    python tools/test.py configs/ldcrn_coco.py CHECKPOINT
+    bash tools/dist_test.sh configs/ldcrn_coco.py CHECKPOINT 4
+
+COCO is tested on a file of detected persons, with ``--gt-boxes`` on the
+annotated ones.
+"""
+
+import argparse
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.fileio import dump
+from mmengine.runner import Runner
+
+from ldcrn_mm.engine import data_files, launch, options, results
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file or address')
+    parser.add_argument('--out', help='write the metrics to this file (.json, .pkl)')
+    parser.add_argument('--dump', help='write the predictions to this file (.pkl)')
+    parser.add_argument(
+        '--gt-boxes',
+        action='store_true',
+        help='use the boxes of the annotations instead of detected ones',
+    )
+    parser.add_argument(
+        '--badcase',
+        action='store_true',
+        help='draw and list only the samples with large errors, in the folder '
+        'badcase of the run',
+    )
+    options.add_run_options(parser)
+    args = options.parse_run_options(parser)
+    options.require_checkpoint(parser, args.checkpoint)
+    options.require_suffix(parser, args.out, results.METRIC_FILES)
+    options.require_suffix(parser, args.dump, results.PREDICTION_FILES)
+    return args
+
+
+def build_config(args: argparse.Namespace) -> Config:
+    cfg = options.read_config(args)
+    cfg.load_from = args.checkpoint
+    if args.gt_boxes:
+        data_files.use_gt_boxes(cfg)
+    if args.badcase:
+        results.analyze_bad_cases(cfg, args.show, args.wait_time)
+    if args.dump:
+        results.dump_predictions(cfg, args.dump)
+    data_files.check_data_files(cfg, ['test'])
+    return cfg
+
+
+def main() -> None:
+    args = parse_args()
+    with options.user_errors():
+        cfg = build_config(args)
+    launch.set_launcher(cfg, args.launcher)
+    metrics = Runner.from_cfg(cfg).test()
+    if args.out and is_main_process():
+        dump(metrics, args.out)
+
+
+if __name__ == '__main__':
+    main()

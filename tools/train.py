@@ -1,0 +1,84 @@
+#!/usr/bin/env python
+"""Trains a model from a config, on GPUs or CPUs, with MMPose's options.
+
+    python tools/train.py configs/ldcrn_coco.py
+    bash tools/dist_train.sh configs/ldcrn_coco.py 4
+
+A run that was killed goes on with ``--resume`` from its last checkpoint.
+"""
+
+import argparse
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ldcrn_mm.engine import data_files, launch, options, storage
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a name, from the last one in the '
+        'work dir, or from the start where there is none',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: float16 on GPU, bfloat16 on CPU',
+    )
+    parser.add_argument(
+        '--channels-last',
+        action='store_true',
+        help='channels-last memory layout: the same values, faster on CPU and '
+        'with --amp',
+    )
+    parser.add_argument('--no-validate', action='store_true', help='only train')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate from the config's batch size to the actual one",
+    )
+    options.add_run_options(parser)
+    args = options.parse_run_options(parser)
+    if args.resume and args.resume != 'auto':
+        options.require_checkpoint(parser, args.resume)
+    return args
+
+
+def build_config(args: argparse.Namespace) -> Config:
+    cfg = options.read_config(args)
+    if args.amp:
+        launch.use_mixed_precision(cfg)
+    if args.channels_last:
+        launch.add_hook(cfg, 'ChannelsLastHook')
+    if args.auto_scale_lr:
+        launch.use_scaled_lr(cfg)
+    if args.show_dir:
+        options.draw_validation_in(cfg, args.show_dir)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.resume == 'auto':
+        args.resume = storage.last_checkpoint(cfg.work_dir)
+    if args.resume:
+        cfg.resume, cfg.load_from = True, args.resume
+    data_files.check_data_files(cfg, ['train', 'val'])
+    return cfg
+
+
+def main() -> None:
+    args = parse_args()
+    with options.user_errors():
+        cfg = build_config(args)
+    launch.set_launcher(cfg, args.launcher)
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
