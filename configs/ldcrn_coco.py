@@ -9,9 +9,7 @@ _base_ = [
     '_base_/schedule_400e.py',
 ]
 
-codec = dict(
-    type='MSRAHeatmap', input_size=(192, 256), heatmap_size=(48, 64), sigma=2
-)
+codec = dict(type='MSRAHeatmap', input_size=(192, 256), heatmap_size=(48, 64), sigma=2)
 model = dict(head=dict(out_channels=17, decoder=codec))
 
 # Data, laid out as MMPose does

@@ -5,9 +5,7 @@ _base_ = [
     '_base_/schedule_400e.py',
 ]
 
-codec = dict(
-    type='MSRAHeatmap', input_size=(256, 256), heatmap_size=(64, 64), sigma=2
-)
+codec = dict(type='MSRAHeatmap', input_size=(256, 256), heatmap_size=(64, 64), sigma=2)
 model = dict(head=dict(out_channels=16, decoder=codec))
 
 # Data, laid out as MMPose does
@@ -17,16 +15,9 @@ data_root = 'data/mpii/'
 
 train_pipeline = [
     dict(type='LoadImage'),
+    dict(type='KeypointsFromZero'),  # MPII counts from one, MpiiDataset leaves it so
     dict(type='GetBBoxCenterScale'),
     dict(type='RandomFlip', direction='horizontal'),
-    # The original prefers the upper half where N(0, 1) < 0.5.
-    dict(
-        type='RandomHalfBody',
-        min_total_keypoints=9,
-        min_upper_keypoints=3,
-        min_lower_keypoints=3,
-        upper_prioritized_prob=0.6915,
-    ),
     dict(type='ClippedGaussianBBoxTransform', scale_sigma=0.25, rotation_sigma=30),
     dict(type='TopdownAffine', input_size=codec['input_size']),
     dict(type='GenerateTarget', encoder=codec),

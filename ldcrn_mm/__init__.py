@@ -23,4 +23,4 @@ from .registry import make_resolvable  # noqa: E402
 
 make_resolvable()
 
-__all__ = ["__version__", "datasets", "engine", "models", "registry"]
+__all__ = ['__version__', 'datasets', 'engine', 'models', 'registry']

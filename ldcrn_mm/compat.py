@@ -9,6 +9,7 @@ import functools
 import importlib.util
 import sys
 from importlib.machinery import ModuleSpec
+from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -89,15 +90,10 @@ def allow_mmengine_checkpoints() -> None:
     arrays (``meta.dataset_meta``) and ``HistoryBuffer`` objects
     (``message_hub``), which torch refuses (open-mmlab/mmengine#1655). Only
     these types are allowed; ``getattr``, by which a history buffer's methods
-    are pickled, is allowed on that class alone.
+    are pickled, is allowed for the public methods of that class alone.
     """
     from mmengine.logging.history_buffer import HistoryBuffer
     from numpy._core import multiarray
-
-    def getattr_of_history_buffer(owner: Any, name: str) -> Any:
-        if owner is not HistoryBuffer:
-            raise ValueError(f'a checkpoint may not read {name!r} of {owner!r}')
-        return getattr(owner, name)
 
     numpy_dtypes = {type(np.dtype(code)) for code in '?bhilqBHILQefdUS'}
     torch.serialization.add_safe_globals(
@@ -110,6 +106,14 @@ def allow_mmengine_checkpoints() -> None:
             (multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
             (multiarray.scalar, 'numpy._core.multiarray.scalar'),
             (multiarray.scalar, 'numpy.core.multiarray.scalar'),
-            (getattr_of_history_buffer, 'builtins.getattr'),
+            (_method_of_history_buffer, 'builtins.getattr'),
         ]
     )
+
+
+def _method_of_history_buffer(owner: Any, name: str) -> Any:
+    from mmengine.logging.history_buffer import HistoryBuffer
+
+    if owner is not HistoryBuffer or name.startswith('_'):
+        raise UnpicklingError(f'a checkpoint may not read {name!r} of {owner!r}')
+    return getattr(owner, name)

@@ -3,14 +3,9 @@
 import importlib.util
 from importlib import metadata
 
-# Import name -> distributions it comes in, and the versions this is tested with.
-HOST = {
-    'torch': (['torch'], '2.14.1'),
-    'mmengine': (['mmengine', 'mmengine-lite', 'onedl-mmengine'], '0.10.7'),
-    'mmcv': (['mmcv', 'mmcv-lite', 'onedl-mmcv'], '2.1.0'),
-    'mmpose': (['mmpose'], '1.3.2'),
-    'xtcocotools': (['xtcocotools'], '1.14.3'),
-}
+# What has to be importable. setuptools >= 82 came without pkg_resources, by which
+# mmengine 0.10 resolves `mmpose::...`.
+HOST = ('torch', 'mmengine', 'mmcv', 'mmpose', 'xtcocotools', 'pkg_resources')
 INSTALL = """\
 In a checkout of this project one command installs all of it at tested versions:
     bash tools/setup_env.sh
@@ -25,7 +20,7 @@ use and which does not build: open-mmlab/mmpose#3218.)"""
 
 
 def check_host() -> None:
-    """Raises where a library of the host is missing or of a foreign major.
+    """Raises where a library of the host is missing, or MMPose of a foreign major.
 
     Raises:
         ImportError: names what is missing and the commands that install it.
@@ -36,17 +31,11 @@ def check_host() -> None:
             f'ldcrn_mm is a plugin of MMPose and cannot find {", ".join(missing)}.\n'
             + INSTALL
         )
-    version = _version(HOST['mmpose'][0])
+    try:
+        version = metadata.version('mmpose')
+    except metadata.PackageNotFoundError:  # a checkout on the path, say
+        return
     if not version.startswith('1.'):
         raise ImportError(
             f'ldcrn_mm is a plugin of MMPose 1.x, but mmpose is {version}.\n' + INSTALL
         )
-
-
-def _version(distributions: list[str]) -> str:
-    for distribution in distributions:
-        try:
-            return metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
-    return 'of unknown version'

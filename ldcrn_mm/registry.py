@@ -11,8 +11,6 @@ import mmpose.registry as host
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
 
-DISTRIBUTION = 'mmpose-ldcrn'
-
 
 def _child(parent: Registry) -> Registry:
     return Registry(
@@ -33,5 +31,10 @@ __all__ = [*CHILDREN]
 
 
 def make_resolvable() -> None:
-    """Lets ``_base_ = 'ldcrn_mm::folder/config.py'`` find our configs."""
-    MODULE2PACKAGE['ldcrn_mm'] = DISTRIBUTION
+    """Lets ``_base_ = 'ldcrn_mm::folder/config.py'`` find our configs.
+
+    MMEngine maps the name to a distribution and looks in its folder of
+    site-packages, where an editable install has nothing. No distribution has
+    the module's own name, so it asks Python for the module instead.
+    """
+    MODULE2PACKAGE['ldcrn_mm'] = 'ldcrn_mm'

@@ -2,8 +2,6 @@
 """Makes sample data: people drawn by program, as COCO and MPII data sets.
 
     python tools/make_sample_data.py data/sample --num-train 800 --num-val 200
-    python tools/train.py configs/ldcrn_coco.py \
-        --cfg-options data_root=data/sample/coco/
 
 The folder is laid out as MMPose's configs expect. The same arguments give the
 same bytes on every run, with any number of workers; a folder that already holds

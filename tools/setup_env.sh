@@ -206,8 +206,9 @@ check_disk() { # check_disk <folder> <MB that go there> ...
       "and $mount has $has MB free. Free some space, or use another disk: .venv may" \
       'be a link to a folder, TMPDIR says where temporary files go, PIP_CACHE_DIR' \
       'where pip keeps what it downloads (PIP_NO_CACHE_DIR=1: nowhere).' \
-      "Most of it is for torch's CUDA build: 2 GB do where torch $(pinned torch)," \
-      'in its CPU build for example, is installed before this is run.'
+      "Most of it is for torch's CUDA build. 2 GB are enough where torch" \
+      "$(pinned torch) is installed first, its CPU build for example, with" \
+      "  $python -m pip install ..."
   done
 }
 

@@ -38,7 +38,9 @@ def check_data_files(cfg: Config, splits: Sequence[str]) -> None:
             'Without the file of detected persons, `tools/test.py --gt-boxes` '
             'tests on the ground-truth boxes.'
         )
-    raise FileNotFoundError('\n'.join(['these data files are missing:', *lines, *hints]))
+    raise FileNotFoundError(
+        '\n'.join(['these data files are missing:', *lines, *hints])
+    )
 
 
 def use_gt_boxes(cfg: Config) -> None:

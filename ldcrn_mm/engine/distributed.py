@@ -22,6 +22,7 @@ class SumOverProcesses(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+        """The sum over ``group``, ``None`` for all processes."""
         ctx.group = group
         total = x.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total, group=group)
@@ -29,6 +30,7 @@ class SumOverProcesses(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """The sum of the gradients of all results."""
         return SumOverProcesses.apply(grad, ctx.group), None
 
 
@@ -58,6 +60,7 @@ class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
                 child.__class__ = cls
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalises, while training with the statistics of all processes."""
         if not self.training or dist.get_world_size(self.process_group) == 1:
             return super().forward(x)
         across = [dim for dim in range(x.dim()) if dim != 1]

@@ -35,7 +35,7 @@ def _join_on_cpu(cfg: Config, launcher: str) -> None:
         # In this order as in the runner, so that joining finds a start method.
         set_multi_processing(**env.get('mp_cfg', {}), distributed=True)
         options = {**env.get('dist_cfg', {}), 'backend': 'gloo'}
-        with mock.patch.object(torch.cuda, 'set_device', lambda device: None):
+        with mock.patch.object(torch.cuda, 'set_device'):
             init_dist(launcher, **options)
     wrapper = cfg.setdefault('model_wrapper_cfg', ConfigDict())
     if wrapper.get('type', 'MMDistributedDataParallel') == 'MMDistributedDataParallel':

@@ -78,9 +78,7 @@ class SafeCheckpointHook(CheckpointHook):
     """
 
     def __init__(self, backend_args: dict | None = None, **kwargs: Any) -> None:
-        super().__init__(
-            backend_args=backend_args or dict(backend='atomic'), **kwargs
-        )
+        super().__init__(backend_args=backend_args or dict(backend='atomic'), **kwargs)
 
     def before_train(self, runner: Runner) -> None:
         """Finds the folder, as MMEngine does, and tidies it."""
@@ -90,9 +88,7 @@ class SafeCheckpointHook(CheckpointHook):
                 leftover.unlink(missing_ok=True)
         self.file_backend = DeferredRemoval(self.file_backend)
 
-    def _save_checkpoint_with_step(
-        self, runner: Runner, step: int, meta: dict
-    ) -> None:
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         super()._save_checkpoint_with_step(runner, step, meta)
         self._remove_outdated()
 
@@ -128,7 +124,7 @@ def last_checkpoint(work_dir: str) -> str | None:
         return None
     found = str(numbered[max(numbered)])
     print_log(
-        f"{work_dir}/last_checkpoint names {named!r}, which is no file: going on "
+        f'{work_dir}/last_checkpoint names {named!r}, which is no file: going on '
         f'from {found}',
         logger='current',
         level=logging.WARNING,

@@ -9,6 +9,8 @@ References:
         pre-activation.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,14 +27,17 @@ class DCRMLayer(nn.Module):
         x -+- BN-ReLU-1x1(e*g) - BN-ReLU-3x3(g) -+- add - ReLU
            +------------- 3x3(g)-BN -------------+
 
-    Shape: ``(N, in_channels, H, W) -> (N, growth_rate, H, W)``; the input is
-    the concatenation of all earlier maps of the module.
+    Shape: ``(N, in_channels, H, W) -> (N, growth_rate, H, W)``. The input is
+    the concatenation of all earlier maps of the module; they may also be
+    given one by one.
 
     Args:
-        in_channels: channels of the input.
+        in_channels: channels of the input, all maps together.
         growth_rate: channels of the output, ``g``.
         expansion: width of the bottleneck in units of the growth rate, ``e``.
         norm_cfg: config of the normalisation layers.
+        with_cp: keep only the maps for the backward pass and compute the
+            layer, the concatenation included, a second time there.
     """
 
     def __init__(
@@ -41,9 +46,11 @@ class DCRMLayer(nn.Module):
         growth_rate: int,
         expansion: int = 4,
         norm_cfg: dict = BATCH_NORM,
+        with_cp: bool = False,
     ) -> None:
         super().__init__()
         width = expansion * growth_rate
+        self.with_cp = with_cp
         self.bottleneck = nn.Sequential(
             *preact_conv(in_channels, width, 1, norm_cfg=norm_cfg),
             *preact_conv(width, growth_rate, 3, norm_cfg=norm_cfg),
@@ -52,8 +59,17 @@ class DCRMLayer(nn.Module):
             in_channels, growth_rate, 3, act=False, norm_cfg=norm_cfg
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bottleneck(x) + self.shortcut(x))
+    def forward(self, *maps: Tensor) -> Tensor:
+        """The new channels of the concatenated maps."""
+        return F.relu(
+            recompute_in_backward(self, self._add, *maps, enabled=self.with_cp)
+        )
+
+    def _add(self, *maps: Tensor) -> Tensor:
+        x = concatenate(maps)
+        # The bottleneck last: a recomputation stops before its 3x3 convolution,
+        # whose output nothing in the backward pass needs.
+        return self.shortcut(x) + self.bottleneck(x)
 
 
 class DCRM(nn.Module):
@@ -69,8 +85,8 @@ class DCRM(nn.Module):
         growth_rate: channels that each layer adds.
         expansion: width of the bottlenecks in units of the growth rate.
         norm_cfg: config of the normalisation layers.
-        with_cp: keep only the module's input for the backward pass and
-            compute the dense layers a second time there.
+        with_cp: keep only the input and the layers' outputs for the backward
+            pass and compute the layers a second time there.
     """
 
     def __init__(
@@ -84,18 +100,75 @@ class DCRM(nn.Module):
     ) -> None:
         super().__init__()
         self.out_channels = in_channels + num_layers * growth_rate
-        self.with_cp = with_cp
         self.layers = nn.ModuleList(
-            DCRMLayer(in_channels + i * growth_rate, growth_rate, expansion, norm_cfg)
+            DCRMLayer(
+                in_channels + i * growth_rate, growth_rate, expansion, norm_cfg, with_cp
+            )
             for i in range(num_layers)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.with_cp and torch.is_grad_enabled():
-            return recompute_in_backward(self, self._dense_layers, x)
-        return self._dense_layers(x)
+        """The input, followed by every layer's output."""
+        return concatenate(self.maps(x))
 
-    def _dense_layers(self, x: Tensor) -> Tensor:
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The output in its parts: the input, then each layer's output."""
+        maps = [x]
         for layer in self.layers:
-            x = torch.cat([x, layer(x)], dim=1)
-        return x
+            maps.append(layer(*maps))
+        return maps
+
+
+class Transition(nn.Sequential):
+    """From a DCRM to the width of what follows: BN-ReLU-3x3.
+
+    Shape: ``(N, in_channels, H, W) -> (N, out_channels, H, W)``; the input
+    may be given in parts, as :meth:`DCRM.maps` returns it.
+
+    Args:
+        in_channels: channels of the input, all parts together.
+        out_channels: channels of the output.
+        norm_cfg: config of the normalisation layer.
+        with_cp: keep only the parts for the backward pass and concatenate,
+            normalise and rectify them a second time there.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm_cfg: dict = BATCH_NORM,
+        with_cp: bool = False,
+    ) -> None:
+        super().__init__(*preact_conv(in_channels, out_channels, 3, norm_cfg=norm_cfg))
+        self.with_cp = with_cp
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """The concatenated maps, brought to the new width."""
+        return recompute_in_backward(self, self._join, *maps, enabled=self.with_cp)
+
+    def _join(self, *maps: Tensor) -> Tensor:
+        return super().forward(concatenate(maps))
+
+
+class DCRMSequence(nn.Sequential):
+    """DCRMs, and after each but perhaps the last a :class:`Transition`.
+
+    A transition gets the parts of what the DCRM before it returns, so that
+    their concatenation need not be kept for the backward pass.
+
+    Shape: ``(N, C, H, W) -> (N, C', H, W)`` with the channels of the first
+    and the last member.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The members in turn."""
+        maps = [x]
+        for member in self:
+            maps = member.maps(*maps) if isinstance(member, DCRM) else [member(*maps)]
+        return concatenate(maps)
+
+
+def concatenate(maps: Sequence[Tensor]) -> Tensor:
+    """Maps of one size as one; a single map is returned as it is, uncopied."""
+    return maps[0] if len(maps) == 1 else torch.cat(tuple(maps), dim=1)

@@ -53,6 +53,7 @@ class LDCRNHead(HeatmapHead):
         )
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
+        """Heatmaps from the last of ``feats``."""
         x = feats[-1].to(self.final_layer.weight.dtype)
         with torch.autocast(x.device.type, enabled=False):
             return super().forward((x,))

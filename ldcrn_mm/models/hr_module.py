@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .conv import BATCH_NORM, conv_norm, preact_conv
-from .dcrm import DCRM
+from .conv import BATCH_NORM, conv_norm
+from .dcrm import DCRM, DCRMSequence, Transition
 
 
 def resample(
@@ -53,7 +53,10 @@ class HRModule(nn.Module):
     Args:
         channels: width of each branch, highest resolution first.
         num_layers, growth_rate, expansion, norm_cfg, with_cp: see
-            :class:`DCRM`.
+            :class:`DCRM`; what ``with_cp`` recomputes includes the transitions.
+
+    Raises:
+        ValueError: from ``forward``, where the maps are not one a branch.
     """
 
     def __init__(
@@ -69,8 +72,8 @@ class HRModule(nn.Module):
         self.branches = nn.ModuleList()
         for width in channels:
             dcrm = DCRM(width, num_layers, growth_rate, expansion, norm_cfg, with_cp)
-            transition = preact_conv(dcrm.out_channels, width, 3, norm_cfg=norm_cfg)
-            self.branches.append(nn.Sequential(dcrm, transition))
+            transition = Transition(dcrm.out_channels, width, norm_cfg, with_cp)
+            self.branches.append(DCRMSequence(dcrm, transition))
         self.exchange = nn.ModuleList(
             nn.ModuleList(
                 resample(channels[src], channels[dst], dst - src, norm_cfg)
@@ -80,7 +83,13 @@ class HRModule(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
+        """One map a branch, in the order of the input."""
+        if len(maps) != len(self.branches):
+            raise ValueError(
+                f'HRModule has {len(self.branches)} branches and expects a map for '
+                f'each, but got {len(maps)}.'
+            )
+        maps = [branch(x) for branch, x in zip(self.branches, maps)]
         return [
             F.relu(reduce(torch.add, (path(x) for path, x in zip(paths, maps))))
             for paths in self.exchange

@@ -6,18 +6,21 @@ References:
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-from mmpose.models.backbones.base_backbone import BaseBackbone
+from mmengine.model import BaseModule
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from .conv import BATCH_NORM, PAPER_INIT, conv_norm, preact_conv
-from .dcrm import DCRM
+from ..checkpoint.names import refuse_original
+from .conv import BATCH_NORM, PAPER_INIT, conv_norm
+from .dcrm import DCRM, DCRMSequence, Transition
 from .hr_module import HRModule
+from .recompute import recompute_in_backward
 
 
 @MODELS.register_module()
-class LDCRN(BaseBackbone):
+class LDCRN(BaseModule):
     """HRNet's layout with DCRMs for blocks; all its scales are kept.
 
     ::
@@ -45,9 +48,10 @@ class LDCRN(BaseBackbone):
         expansion: width of a dense layer's bottleneck, in growth rates.
         norm_cfg: config of the normalisation layers (``dict(type='SyncBN')``
             for statistics over all processes).
-        with_cp: compute the dense layers a second time in the backward pass
-            instead of keeping their intermediate results: less memory, more
-            time, the same gradients and running statistics.
+        with_cp: compute the stem, the dense layers and the transitions a
+            second time in the backward pass instead of keeping their
+            intermediate results: a third of the memory, a little more time,
+            the same gradients and running statistics.
         init_cfg: initialisation; by default the paper's.
 
     Raises:
@@ -70,7 +74,16 @@ class LDCRN(BaseBackbone):
         init_cfg: dict | list[dict] | None = PAPER_INIT,
     ) -> None:
         super().__init__(init_cfg)
+        self.register_load_state_dict_pre_hook(refuse_original)
         _check_layout(channels, num_modules)
+        _check_positive(
+            in_channels=in_channels,
+            stem_channels=stem_channels,
+            num_blocks=num_blocks,
+            num_layers=num_layers,
+            growth_rate=growth_rate,
+            expansion=expansion,
+        )
         dense = dict(
             num_layers=num_layers,
             growth_rate=growth_rate,
@@ -78,6 +91,7 @@ class LDCRN(BaseBackbone):
             norm_cfg=norm_cfg,
             with_cp=with_cp,
         )
+        self.with_cp = with_cp
         self.stride = 4 * 2 ** (len(channels) - 1)
         self.stem = nn.Sequential(
             conv_norm(in_channels, stem_channels, 3, 2, norm_cfg=norm_cfg),
@@ -94,10 +108,11 @@ class LDCRN(BaseBackbone):
         )
         self.grow = nn.ModuleList(
             conv_norm(high, low, 3, 2, norm_cfg=norm_cfg)
-            for high, low in zip(channels[1:-1], channels[2:])
+            for high, low in pairwise(channels[1:])
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The skips and the pyramid, in the class's order."""
         if x.shape[-2] % self.stride or x.shape[-1] % self.stride:
             raise ValueError(
                 f'LDCRN halves its input down to stride {self.stride}: height and '
@@ -105,7 +120,7 @@ class LDCRN(BaseBackbone):
                 f'{x.shape[-2]}x{x.shape[-1]} (height x width). Change '
                 "`input_size` of the config's codec."
             )
-        stem = self.stem(x)
+        stem = recompute_in_backward(self.stem, self.stem, x, enabled=self.with_cp)
         dense = self.layer1(stem)
         maps = self.stages[0]([enter(dense) for enter in self.entry])
         skips = [stem]
@@ -117,25 +132,34 @@ class LDCRN(BaseBackbone):
 
 def _dense_blocks(
     channels: int, num_blocks: int, dense: dict
-) -> tuple[nn.Sequential, int]:
+) -> tuple[DCRMSequence, int]:
     """DCRMs with transitions that keep the width between them, and the width."""
     blocks: list[nn.Module] = []
     for i in range(num_blocks):
         if i:
-            blocks.append(preact_conv(channels, channels, 3, norm_cfg=dense['norm_cfg']))
+            blocks.append(
+                Transition(channels, channels, dense['norm_cfg'], dense['with_cp'])
+            )
         blocks.append(DCRM(channels, **dense))
         channels = blocks[-1].out_channels
-    return nn.Sequential(*blocks), channels
+    return DCRMSequence(*blocks), channels
 
 
 def _check_layout(channels: Sequence[int], num_modules: Sequence[int]) -> None:
-    if len(channels) < 2:
+    if len(channels) < 2 or min(channels) < 1:
         raise ValueError(
-            f'LDCRN needs at least two branches: channels={tuple(channels)}.'
+            'LDCRN needs the widths of at least two branches, each at least 1, but '
+            f'`channels` is {tuple(channels)}.'
         )
     if len(num_modules) != len(channels) - 1 or min(num_modules) < 1:
         raise ValueError(
-            f'`num_modules` gives the modules of each stage, at least 1, and '
+            '`num_modules` gives the modules of each stage, at least 1, and '
             f'{len(channels)} branches make {len(channels) - 1} stages, but it is '
             f'{tuple(num_modules)}.'
         )
+
+
+def _check_positive(**numbers: int) -> None:
+    wrong = [f'{name}={number}' for name, number in numbers.items() if number < 1]
+    if wrong:
+        raise ValueError(f'LDCRN needs at least 1, but got {", ".join(wrong)}.')

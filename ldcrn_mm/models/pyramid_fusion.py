@@ -44,8 +44,8 @@ class PyramidFusionNeck(BaseModule):
         init_cfg: initialisation; by default the paper's.
 
     Raises:
-        ValueError: where widths that are added differ, or the number of
-            input maps is not the declared one.
+        ValueError: where widths that are added differ, or, from ``forward``,
+            where number or widths of the maps are not the declared ones.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class PyramidFusionNeck(BaseModule):
                 f'{out_channels}, but they are {added}.'
             )
         self.num_skips = len(skip_channels)
+        self.expected_channels = (*skip_channels, *in_channels)
         self.laterals = nn.ModuleList(
             nn.Conv2d(channels, out_channels, 1) for channels in in_channels
         )
@@ -78,11 +79,14 @@ class PyramidFusionNeck(BaseModule):
         )
 
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor]:
-        if len(feats) != self.num_skips + len(self.laterals):
+        """The fused map, in a tuple of one."""
+        found = tuple(x.shape[1] for x in feats)
+        if found != self.expected_channels:
             raise ValueError(
-                f'PyramidFusionNeck expects {self.num_skips} skips and '
-                f'{len(self.laterals)} maps of the pyramid, but got {len(feats)} maps. '
-                'Set `in_channels` and `skip_channels` to what the backbone returns.'
+                f'PyramidFusionNeck expects {len(self.expected_channels)} maps with '
+                f'{self.expected_channels} channels, the first {self.num_skips} of '
+                f'them skips, but got {len(found)} maps with {found}. Set '
+                '`skip_channels` and `in_channels` to what the backbone returns.'
             )
         stem, *skips = feats[: self.num_skips]
         pyramid = feats[self.num_skips :]

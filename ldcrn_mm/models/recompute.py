@@ -3,51 +3,72 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
 
 @contextmanager
 def frozen_running_stats(module: nn.Module) -> Iterator[None]:
-    """Batch norms inside ``module`` leave their running statistics alone.
+    """Norms in ``module`` that are training update copies of their statistics.
 
-    In training mode they normalise with the statistics of the batch either
-    way, so outputs and gradients are the same with and without.
+    Copies, since the update cannot be left out: without running statistics a
+    batch norm saves fewer tensors for its backward pass than with them, and
+    PyTorch's checkpointing refuses a second pass that saves fewer.
     """
-    tracking = [
-        m for m in module.modules() if isinstance(m, _BatchNorm) and m.training
-    ]
-    tracking = [norm for norm in tracking if norm.track_running_stats]
-    for norm in tracking:
-        norm.track_running_stats = False
+    norms = [m for m in module.modules() if isinstance(m, _NormBase) and m.training]
+    kept = [(norm, dict(norm.named_buffers(recurse=False))) for norm in norms]
+    for norm, buffers in kept:
+        for name, buffer in buffers.items():
+            setattr(norm, name, buffer.clone())
     try:
         yield
     finally:
-        for norm in tracking:
-            norm.track_running_stats = True
+        for norm, buffers in kept:
+            for name, buffer in buffers.items():
+                setattr(norm, name, buffer)
 
 
 def recompute_in_backward(
-    module: nn.Module, function: Callable[[Tensor], Tensor], x: Tensor
+    module: nn.Module,
+    function: Callable[..., Tensor],
+    *inputs: Tensor,
+    enabled: bool = True,
 ) -> Tensor:
-    """``function(x)``, whose intermediate results are computed a second time.
+    """``function(*inputs)``, whose intermediate results are computed twice.
 
-    A second pass through a batch norm in training mode would move its running
-    mean and variance twice in one step, as happens in DenseNets that
-    recompute naively; here the second pass freezes them [1].
+    Only the inputs are kept until the backward pass, which computes the rest
+    again. In training mode that would move the running mean and variance of a
+    batch norm twice a step, as happens in DenseNets that recompute naively
+    [1]; here the second pass leaves them alone.
 
     Args:
-        module: the module whose layers ``function`` runs.
+        module: the module whose layers ``function`` runs. They must not draw
+            random numbers.
         function: the part of its forward pass to recompute.
-        x: the input, the only tensor that is kept.
+        *inputs: the tensors that are kept.
+        enabled: ``False`` to compute once and keep everything, which is also
+            what happens where no gradients are recorded.
 
     References:
         [1] Pleiss et al.: "Memory-efficient implementation of DenseNets",
             arXiv:1707.06990, section 3.
     """
+    if not (enabled and torch.is_grad_enabled()):
+        return function(*inputs)
+    if torch.compiler.is_compiling():
+        # The compiler takes no contexts, and needs none: in its graph the
+        # update of running statistics is not part of what is recomputed.
+        return checkpoint(function, *inputs, use_reentrant=False)
 
     def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
         return nullcontext(), frozen_running_stats(module)
 
-    return checkpoint(function, x, use_reentrant=False, context_fn=contexts)
+    return checkpoint(
+        function,
+        *inputs,
+        use_reentrant=False,
+        context_fn=contexts,
+        preserve_rng_state=False,
+    )

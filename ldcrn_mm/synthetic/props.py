@@ -69,9 +69,9 @@ def bush(rng: Generator) -> Mesh:
     axes /= np.linalg.norm(axes, axis=2, keepdims=True)
     axes *= rng.uniform(0.03, 0.07)
     leaves = np.stack([at - axes[0], at + axes[1], at + axes[0], at - axes[1]], 1)
-    greens = ((50, 120, 60), (60, 150, 110), (40, 90, 70), (60, 110, 150))
+    greens = ((70, 160, 90), (80, 190, 150), (70, 140, 120), (90, 160, 190))
     green = np.asarray(pick_colour(rng, greens))
-    colours = green * rng.uniform(0.6, 1.2, (count, 1))
+    colours = green * rng.uniform(0.7, 1.25, (count, 1))
     # Lit as the round whole that they make, not leaf by leaf.
     normals = shifted(at, y=-tall / 3)
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)

@@ -1,0 +1,72 @@
+"""A small LDCRN for the drawn people of `tools/make_sample_data.py`.
+
+Small enough to be trained within minutes on two cores: `tools/quickstart.sh`
+does. The network has all of the paper's parts; everything is narrower and
+shorter, and so is the schedule.
+"""
+
+_base_ = '../ldcrn_coco.py'
+
+max_epochs = 20
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, begin=0, end=50, by_epoch=False),
+    dict(
+        type='CosineAnnealingLR',
+        begin=0,
+        end=max_epochs,
+        eta_min=1e-5,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(max_epochs=max_epochs, val_interval=4)
+
+input_size = (96, 128)
+codec = dict(
+    type='MSRAHeatmap', input_size=input_size, heatmap_size=(24, 32), sigma=2
+)
+channels = (24, 48, 96, 128)
+model = dict(
+    backbone=dict(
+        stem_channels=32,
+        channels=channels,
+        num_modules=(1, 1, 1),
+        num_blocks=1,
+        num_layers=2,
+    ),
+    neck=dict(
+        in_channels=channels,
+        skip_channels=(32, channels[0], channels[0]),
+        out_channels=channels[0],
+    ),
+    head=dict(in_channels=channels[0], decoder=codec),
+)
+
+data_root = 'outputs/sample_data/coco/'
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='GetBBoxCenterScale'),
+    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='TopdownAffine', input_size=input_size),
+    dict(type='GenerateTarget', encoder=codec),
+    dict(type='PackPoseInputs'),
+]
+val_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='GetBBoxCenterScale'),
+    dict(type='TopdownAffine', input_size=input_size),
+    dict(type='PackPoseInputs'),
+]
+train_dataloader = dict(
+    num_workers=1, dataset=dict(data_root=data_root, pipeline=train_pipeline)
+)
+eval_loader = dict(
+    num_workers=1, dataset=dict(data_root=data_root, pipeline=val_pipeline)
+)
+val_dataloader = eval_loader
+test_dataloader = dict(
+    num_workers=1,
+    dataset=dict(data_root=data_root, pipeline=val_pipeline, bbox_file=None),
+)
+val_evaluator = dict(ann_file=data_root + 'annotations/person_keypoints_val2017.json')
+test_evaluator = val_evaluator

@@ -1,0 +1,25 @@
+"""From a picture, folder, video or webcam to keypoints.
+
+This is not imported with the package, because it brings in all of MMPose's
+inference API::
+
+    from ldcrn_mm.inference import TopdownInferencer
+
+    inferencer = TopdownInferencer('configs/ldcrn_coco.py', 'checkpoint.pth')
+    for result in inferencer('photo.jpg', bboxes=[[50, 20, 210, 400]]):
+        print(result['predictions'])
+"""
+
+from .boxes import read_boxes
+from .inferencer import TopdownInferencer
+from .inputs import Video, open_inputs
+from .weights import load_weights, read_checkpoint
+
+__all__ = [
+    'TopdownInferencer',
+    'Video',
+    'load_weights',
+    'open_inputs',
+    'read_boxes',
+    'read_checkpoint',
+]

@@ -1,0 +1,261 @@
+import importlib.util
+import io
+import os
+import pickle
+import sys
+import zipfile
+from types import ModuleType
+
+import mmcv
+import mmcv.ops
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.model import ExponentialMovingAverage
+from mmengine.optim import MultiStepLR
+from mmengine.utils.dl_utils.misc import mmcv_full_available
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
+from torch import nn
+
+from ldcrn_mm import compat
+
+COMPILED = importlib.util.find_spec('mmcv._ext') is not None and not isinstance(
+    sys.modules.get('mmcv._ext'), compat.UncompiledOps
+)
+needs_uncompiled = pytest.mark.skipif(COMPILED, reason="mmcv's ops are compiled here")
+
+
+class TestMmcvExt:
+    @needs_uncompiled
+    def test_it_stands_in_where_the_ops_are_not_compiled(self):
+        assert isinstance(sys.modules['mmcv._ext'], compat.UncompiledOps)
+        assert mmcv._ext is sys.modules['mmcv._ext']
+
+    @needs_uncompiled
+    def test_mmcv_is_still_known_to_have_no_ops(self):
+        assert not mmcv_full_available()
+
+    @needs_uncompiled
+    def test_another_op_raises_when_it_is_called_and_says_how_to_get_it(self):
+        x, rois = torch.zeros(1, 1, 4, 4), torch.zeros(1, 5)
+        align = mmcv.ops.RoIAlign(2)
+
+        with pytest.raises(NotImplementedError) as caught:
+            align(x, rois)
+
+        assert 'roi_align_forward' in str(caught.value)
+        assert compat.COMPILE_OPS in str(caught.value)
+
+    @needs_uncompiled
+    def test_mmcv_finds_nms(self):
+        boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 29, 29]])
+        scores = torch.tensor([0.8, 0.9, 0.3])
+
+        kept, indices = mmcv.ops.nms(boxes, scores, iou_threshold=0.5)
+
+        assert indices.tolist() == [1, 2]
+        torch.testing.assert_close(kept[:, 4], scores[indices])
+
+    @needs_uncompiled
+    def test_python_may_look_for_what_modules_have(self):
+        assert not hasattr(sys.modules['mmcv._ext'], '__path__')
+
+    def test_the_command_that_it_names_exists(self, root):
+        script, option = compat.COMPILE_OPS.split()[1:]
+
+        assert option in (root / script).read_text()
+
+    def test_compiled_ops_are_left_alone(self, monkeypatch, tmp_path):
+        (tmp_path / '_ext.py').write_text('compiled = True\n')
+        monkeypatch.delitem(sys.modules, 'mmcv._ext', raising=False)
+        monkeypatch.delattr(mmcv, '_ext', raising=False)
+        monkeypatch.setattr(mmcv, '__path__', [str(tmp_path), *mmcv.__path__])
+
+        compat.provide_mmcv_ext()
+
+        assert 'mmcv._ext' not in sys.modules
+        assert importlib.import_module('mmcv._ext').compiled
+
+    def test_ops_that_were_imported_are_left_alone(self, monkeypatch):
+        imported = ModuleType('mmcv._ext')
+        monkeypatch.setitem(sys.modules, 'mmcv._ext', imported)
+
+        compat.provide_mmcv_ext()
+
+        assert sys.modules['mmcv._ext'] is imported
+
+
+def reference_nms(boxes, scores, threshold, offset):
+    """Greedy, one pair at a time; the areas are of pixels where offset is 1."""
+
+    def area(x1, y1, x2, y2):
+        return max(x2 - x1 + offset, 0) * max(y2 - y1 + offset, 0)
+
+    kept = []
+    for i in np.argsort(-scores):
+        for j in kept:
+            corners = (*np.maximum(boxes[i], boxes[j])[:2],)
+            shared = area(*corners, *np.minimum(boxes[i], boxes[j])[2:])
+            if shared / (area(*boxes[i]) + area(*boxes[j]) - shared) > threshold:
+                break
+        else:
+            kept.append(int(i))
+    return kept
+
+
+@pytest.mark.parametrize('offset', [0, 1])
+@pytest.mark.parametrize('threshold', [0.1, 0.3, 0.6])
+def test_nms_keeps_what_the_definition_keeps(offset, threshold):
+    random = np.random.default_rng(0)
+    corner = random.uniform(0, 10, (60, 2))
+    boxes = np.hstack([corner, corner + random.uniform(1, 8, (60, 2))])
+    scores = random.permutation(60) / 60
+
+    kept = compat.nms(torch.tensor(boxes), torch.tensor(scores), threshold, offset)
+
+    assert kept.tolist() == reference_nms(boxes, scores, threshold, offset)
+
+
+def test_nms_with_an_offset_counts_pixels():
+    boxes = torch.tensor([[0.0, 0, 1, 1], [1, 0, 2, 1]])
+    scores = torch.tensor([0.9, 0.8])
+
+    assert compat.nms(boxes, scores, 0.3).tolist() == [0, 1]
+    assert compat.nms(boxes, scores, 0.3, offset=1).tolist() == [0]
+
+
+def loaded(checkpoint):
+    """Through a file, as ``torch.load`` reads it by default."""
+    with io.BytesIO() as file:
+        torch.save(checkpoint, file)
+        file.seek(0)
+        return torch.load(file, weights_only=True)
+
+
+class TestCheckpoints:
+    def test_the_record_of_a_training_is_read(self):
+        hub = MessageHub.get_instance('compat')
+        for i in range(5):
+            hub.update_scalar('train/loss', 1.0 / (i + 1))
+        hub.update_info('best_score', np.float64(0.5))
+        hub.update_info('best_ckpt', 'best.pth')
+
+        state = loaded(hub.state_dict())
+
+        loss = state['log_scalars']['train/loss']
+        assert isinstance(loss, HistoryBuffer)
+        assert loss.current() == 0.2
+        assert loss.statistics('mean', 2) == pytest.approx((1 / 4 + 1 / 5) / 2)
+        assert state['runtime_info']['best_score'] == 0.5
+        hub.load_state_dict(state)
+
+    @pytest.mark.parametrize('name', ['coco', 'mpii'])
+    def test_the_description_of_a_data_set_is_read(self, name):
+        meta = parse_pose_metainfo(dict(from_file=f'configs/_base_/datasets/{name}.py'))
+
+        read = loaded(dict(dataset_meta=meta))['dataset_meta']
+
+        np.testing.assert_equal(read, meta)
+
+    def test_averaged_weights_optimizer_and_schedule_are_read(self):
+        model = nn.Linear(2, 2)
+        averaged = ExponentialMovingAverage(model)
+        optimizer = torch.optim.Adam(model.parameters())
+        schedule = MultiStepLR(optimizer, milestones=[3, 5])
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        schedule.step()
+        checkpoint = dict(
+            ema_state_dict=averaged.state_dict(),
+            optimizer=optimizer.state_dict(),
+            param_schedulers=[schedule.state_dict()],
+        )
+
+        read = loaded(checkpoint)
+
+        averaged.load_state_dict(read['ema_state_dict'])
+        optimizer.load_state_dict(read['optimizer'])
+        schedule.load_state_dict(read['param_schedulers'][0])
+        assert optimizer.state[model.weight]['step'] == 1
+        assert schedule.milestones == {3: 1, 5: 1}
+
+    @pytest.mark.parametrize('code', '?bhilqBHILQefd')
+    def test_arrays_and_scalars_of_every_number_type_are_read(self, code):
+        array = np.ones((2, 3), code)
+
+        read = loaded(dict(array=array, scalar=array[0, 0]))
+
+        np.testing.assert_array_equal(read['array'], array)
+        assert read['array'].dtype == array.dtype
+        assert read['scalar'] == array[0, 0]
+
+    def test_arrays_saved_under_numpy_1_are_read(self):
+        array, scalar = np.arange(3.0), np.float32(2.5)
+        with io.BytesIO() as file:
+            torch.save(dict(array=array, scalar=scalar), file)
+            data = file.getvalue()
+        renamed = rename_in_pickle(data, b'numpy._core.', b'numpy.core.')
+
+        read = torch.load(io.BytesIO(renamed), weights_only=True)
+
+        np.testing.assert_array_equal(read['array'], array)
+        assert read['scalar'] == scalar
+
+
+def rename_in_pickle(data, old, new):
+    """A zip archive of ``torch.save`` whose pickle names other modules."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as read, zipfile.ZipFile(out, 'w') as write:
+        for entry in read.infolist():
+            content = read.read(entry)
+            if entry.filename.endswith('data.pkl'):
+                assert old in content
+                content = content.replace(old, new)
+            write.writestr(entry.filename, content)
+    return out.getvalue()
+
+
+class CallsSystem:
+    def __reduce__(self):
+        return os.system, ('false',)
+
+
+class ReadsGlobals:
+    def __reduce__(self):
+        return getattr, (HistoryBuffer.mean, '__globals__')
+
+
+class ReadsInit:
+    def __reduce__(self):
+        return getattr, (HistoryBuffer, '__init__')
+
+
+class ReadsOfTensor:
+    def __reduce__(self):
+        return getattr, (torch.Tensor, 'tofile')
+
+
+class CallsMethod:
+    """Of the one class whose methods may be read: they may not be called."""
+
+    def __reduce__(self):
+        return HistoryBuffer.register_statistics, (print,)
+
+
+@pytest.mark.parametrize(
+    'malice', [CallsSystem, ReadsGlobals, ReadsInit, ReadsOfTensor, CallsMethod]
+)
+def test_a_checkpoint_cannot_reach_anything_else(malice):
+    with pytest.raises(pickle.UnpicklingError):
+        loaded(dict(state_dict={}, meta=malice()))
+
+
+def test_a_second_call_changes_nothing():
+    before = sys.modules['mmcv._ext']
+    allowed = len(torch.serialization.get_safe_globals())
+
+    compat.apply()
+
+    assert sys.modules['mmcv._ext'] is before
+    assert len(torch.serialization.get_safe_globals()) == allowed

@@ -1,0 +1,173 @@
+import math
+
+import numpy as np
+import pytest
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+from mmpose.registry import TRANSFORMS
+
+from ldcrn_mm.datasets import ClippedGaussianBBoxTransform
+
+NUM_BOXES = 40000
+
+
+def cdf(z):
+    return (1 + math.erf(z / math.sqrt(2))) / 2
+
+
+def pdf(z):
+    return math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+
+@pytest.fixture(scope='module')
+def drawn():
+    """Size factors and angles of many boxes, COCO's numbers."""
+    np.random.seed(0)
+    boxes = dict(bbox_scale=np.full((NUM_BOXES, 2), [100, 200], np.float32))
+    transform = ClippedGaussianBBoxTransform(scale_sigma=0.35, rotation_sigma=45)
+    done = transform(boxes)
+    return done['bbox_scale'] / [100, 200], done['bbox_rotation']
+
+
+def fraction(condition):
+    return float(np.mean(condition))
+
+
+def test_both_sides_of_a_box_grow_alike(drawn):
+    factors, _ = drawn
+
+    assert factors.shape == (NUM_BOXES, 2)
+    np.testing.assert_allclose(factors[:, 0], factors[:, 1], rtol=1e-6)
+
+
+def test_sizes_are_clipped_at_one_sigma(drawn):
+    factor = drawn[0][:, 0]
+
+    assert factor.min() == pytest.approx(0.65)
+    assert factor.max() == pytest.approx(1.35)
+    beyond = 1 - cdf(1)
+    assert fraction(factor < 0.65001) == pytest.approx(beyond, abs=0.01)
+    assert fraction(factor > 1.34999) == pytest.approx(beyond, abs=0.01)
+
+
+def test_sizes_have_the_moments_of_a_clipped_normal(drawn):
+    factor = drawn[0][:, 0]
+
+    # E[clip(z, -1, 1)^2]: inside by parts, and one at the ends.
+    variance = (cdf(1) - cdf(-1)) - 2 * pdf(1) + 2 * (1 - cdf(1))
+    assert factor.mean() == pytest.approx(1, abs=0.005)
+    assert factor.std() == pytest.approx(0.35 * math.sqrt(variance), rel=0.01)
+
+
+def test_three_of_five_boxes_are_turned_by_at_most_two_sigmas(drawn):
+    angle = drawn[1]
+
+    assert angle.shape == (NUM_BOXES,)
+    assert fraction(angle != 0) == pytest.approx(0.6, abs=0.01)
+    assert (angle.min(), angle.max()) == (-90, 90)
+    assert fraction(angle == 90) == pytest.approx(0.6 * (1 - cdf(2)), abs=0.003)
+    turned = angle[(angle != 0) & (abs(angle) < 90)]
+    variance = 1 - 4 * pdf(2) / (cdf(2) - cdf(-2))  # of a normal cut at two sigmas
+    assert turned.std() == pytest.approx(45 * math.sqrt(variance), rel=0.02)
+
+
+def test_size_and_angle_are_independent(drawn):
+    factors, angle = drawn
+
+    assert abs(np.corrcoef(factors[:, 0], angle)[0, 1]) < 0.02
+
+
+def test_draws_follow_the_seed():
+    def draw(seed):
+        np.random.seed(seed)
+        boxes = dict(bbox_scale=np.ones((3, 2), np.float32))
+        done = ClippedGaussianBBoxTransform(0.25, 30)(boxes)
+        return np.column_stack([done['bbox_scale'], done['bbox_rotation']])
+
+    np.testing.assert_array_equal(draw(1), draw(1))
+    assert (draw(1) != draw(2)).any()
+
+
+def test_without_spread_the_box_stays():
+    boxes = dict(bbox_scale=np.array([[3.0, 4.0]], np.float32), bbox_id='kept')
+
+    done = ClippedGaussianBBoxTransform(0, 0)(boxes)
+
+    np.testing.assert_array_equal(done['bbox_scale'], [[3, 4]])
+    np.testing.assert_array_equal(done['bbox_rotation'], [0])
+    assert done['bbox_id'] == 'kept'
+
+
+@pytest.mark.parametrize(('probability', 'turned'), [(0, 0), (1, 1)])
+def test_the_probability_of_a_rotation_is_an_argument(probability, turned):
+    boxes = dict(bbox_scale=np.ones((50, 2), np.float32))
+
+    angle = ClippedGaussianBBoxTransform(0.2, 30, probability)(boxes)['bbox_rotation']
+
+    assert fraction(angle != 0) == turned
+
+
+def test_the_batch_keeps_its_precision():
+    boxes = dict(bbox_scale=np.ones((3, 2), np.float32))
+
+    done = ClippedGaussianBBoxTransform(0.25, 30)(boxes)
+
+    assert done['bbox_scale'].dtype == done['bbox_rotation'].dtype == np.float32
+
+
+def test_the_caller_keeps_its_boxes():
+    scale = np.ones((3, 2), np.float32)
+
+    ClippedGaussianBBoxTransform(0.25, 30)(dict(bbox_scale=scale))
+
+    np.testing.assert_array_equal(scale, 1)
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        dict(scale_sigma=1, rotation_sigma=0),
+        dict(scale_sigma=-0.1, rotation_sigma=0),
+        dict(scale_sigma=0.1, rotation_sigma=-1),
+        dict(scale_sigma=0.1, rotation_sigma=1, rotation_prob=1.1),
+        dict(scale_sigma=0.1, rotation_sigma=1, rotation_prob=-0.1),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments):
+    with pytest.raises(ValueError, match=r'[Ee]xpected|probability'):
+        ClippedGaussianBBoxTransform(**arguments)
+
+
+def test_the_picture_follows_size_and_angle(monkeypatch):
+    """A joint right of the centre of a box that doubles and turns by 90 degrees."""
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        transform = TRANSFORMS.build(
+            dict(
+                type='ClippedGaussianBBoxTransform', scale_sigma=0.5, rotation_sigma=90
+            )
+        )
+        affine = TRANSFORMS.build(dict(type='TopdownAffine', input_size=(64, 64)))
+    monkeypatch.setattr(
+        transform, '_draw', lambda n: (np.full((n, 1), 2.0), np.full(n, 90.0))
+    )
+    sample = dict(
+        img=np.zeros((100, 100, 3), np.uint8),
+        bbox_center=np.array([[50.0, 50.0]], np.float32),
+        bbox_scale=np.array([[32.0, 32.0]], np.float32),
+        keypoints=np.array([[[58.0, 50.0]]], np.float32),
+        keypoints_visible=np.ones((1, 1), np.float32),
+    )
+
+    done = Compose([transform, affine])(sample)
+
+    # One pixel is one pixel now; 8 right of the centre has become 8 above it.
+    np.testing.assert_allclose(done['transformed_keypoints'], [[[32, 24]]], atol=1e-3)
+
+
+def test_it_describes_itself():
+    transform = ClippedGaussianBBoxTransform(0.35, 45)
+
+    assert repr(transform) == (
+        'ClippedGaussianBBoxTransform(scale_sigma=0.35, rotation_sigma=45, '
+        'rotation_prob=0.6)'
+    )
