@@ -22,9 +22,7 @@ param_scheduler = [
 train_cfg = dict(max_epochs=max_epochs, val_interval=4)
 
 input_size = (96, 128)
-codec = dict(
-    type='MSRAHeatmap', input_size=input_size, heatmap_size=(24, 32), sigma=2
-)
+codec = dict(type='MSRAHeatmap', input_size=input_size, heatmap_size=(24, 32), sigma=2)
 channels = (24, 48, 96, 128)
 model = dict(
     backbone=dict(

@@ -51,6 +51,7 @@ class ClippedGaussianBBoxTransform(BaseTransform):
         return factor.astype(np.float32), np.where(turned, angle, 0).astype(np.float32)
 
     def transform(self, results: dict) -> dict:
+        """Draws once for each box."""
         factor, angle = self._draw(len(results['bbox_scale']))
         results['bbox_scale'] = results['bbox_scale'] * factor
         results['bbox_rotation'] = angle
