@@ -47,9 +47,10 @@ tool() { # tool <log> <pattern of lines to show> <tool> <arguments>...
   fi
 }
 
-step '1/5 Drawing people to learn from (700 pictures) and to be tested on (100)'
+step '1/5 Drawing people to learn from (1000 pictures) and to be tested on (100)'
 tool data.log '^wrote.*|.*already.*' \
-  tools/make_sample_data.py "$out/data" --format coco --num-train 700 --num-val 100
+  tools/make_sample_data.py "$out/data" --format coco --simple \
+  --num-train 1000 --num-val 100
 
 step '2/5 Training a small LDCRN on them'
 options=(
@@ -87,7 +88,7 @@ import json, sys
 print(format(json.load(open(sys.argv[1]))["coco/AP"], ".3f"))' "$out/test/metrics.json")
 cat <<EOF
 
-Done in $SECONDS s. A small LDCRN was trained on 700 drawn pictures.
+Done in $SECONDS s. A small LDCRN was trained on 1000 drawn pictures.
   AP on 100 pictures it had not seen, with given boxes: $ap
   ground truth (left) and prediction (right): $out/pictures/overview.jpg
   training curves:                            $out/pictures/curves.png

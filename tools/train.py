@@ -4,7 +4,9 @@
     python tools/train.py configs/ldcrn_coco.py
     bash tools/dist_train.sh configs/ldcrn_coco.py 4
 
-A run that was killed goes on with ``--resume`` from its last checkpoint.
+A run that was killed goes on with --resume from its last checkpoint. Where the
+config sets randomness.seed it sees the pictures in the order in which it would
+have seen them; what the augmentation draws at random differs.
 """
 
 import argparse

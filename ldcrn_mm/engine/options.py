@@ -51,17 +51,24 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_run_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parses the command line and checks the files and launcher it names.
+    """Parses the command line and checks what can be checked at once.
 
     Returns:
         The arguments; among them has to be ``config``.
     """
-    args = parser.parse_args()
+    try:
+        args = parser.parse_args()
+    except ValueError:  # MMEngine splits at the sign without looking for it
+        parser.error('--cfg-options takes KEY=VALUE, one or more')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not Path(args.config).is_file():
         parser.error(f'config file not found: {args.config}')
     if args.interval < 1:
         parser.error(f'--interval counts batches from 1, but it is {args.interval}')
+    if args.show and not (
+        os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')
+    ):
+        parser.error('--show needs a display; --show-dir FOLDER saves the pictures')
     return args
 
 

@@ -99,6 +99,7 @@ class DCRM(nn.Module):
         with_cp: bool = False,
     ) -> None:
         super().__init__()
+        self.with_cp = with_cp
         self.out_channels = in_channels + num_layers * growth_rate
         self.layers = nn.ModuleList(
             DCRMLayer(
@@ -154,8 +155,8 @@ class Transition(nn.Sequential):
 class DCRMSequence(nn.Sequential):
     """DCRMs, and after each but perhaps the last a :class:`Transition`.
 
-    A transition gets the parts of what the DCRM before it returns, so that
-    their concatenation need not be kept for the backward pass.
+    Where they recompute, a transition gets the output of the DCRM before it in
+    parts, so that their concatenation need not be kept for the backward pass.
 
     Shape: ``(N, C, H, W) -> (N, C', H, W)`` with the channels of the first
     and the last member.
@@ -165,7 +166,8 @@ class DCRMSequence(nn.Sequential):
         """The members in turn."""
         maps = [x]
         for member in self:
-            maps = member.maps(*maps) if isinstance(member, DCRM) else [member(*maps)]
+            in_parts = isinstance(member, DCRM) and member.with_cp
+            maps = member.maps(*maps) if in_parts else [member(*maps)]
         return concatenate(maps)
 
 

@@ -5,29 +5,27 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
 
 @contextmanager
 def frozen_running_stats(module: nn.Module) -> Iterator[None]:
-    """Norms in ``module`` that are training update copies of their statistics.
+    """What norms in ``module`` write to their running statistics is forgotten.
 
-    Copies, since the update cannot be left out: without running statistics a
-    batch norm saves fewer tensors for its backward pass than with them, and
+    They write to copies. Just to turn the statistics off would be no way:
+    without them a batch norm saves fewer tensors for its backward pass, and
     PyTorch's checkpointing refuses a second pass that saves fewer.
     """
-    norms = [m for m in module.modules() if isinstance(m, _NormBase) and m.training]
-    kept = [(norm, dict(norm.named_buffers(recurse=False))) for norm in norms]
-    for norm, buffers in kept:
+    kept = [(m, dict(m.named_buffers(recurse=False))) for m in module.modules()]
+    for member, buffers in kept:
         for name, buffer in buffers.items():
-            setattr(norm, name, buffer.clone())
+            setattr(member, name, buffer.clone())
     try:
         yield
     finally:
-        for norm, buffers in kept:
+        for member, buffers in kept:
             for name, buffer in buffers.items():
-                setattr(norm, name, buffer)
+                setattr(member, name, buffer)
 
 
 def recompute_in_backward(

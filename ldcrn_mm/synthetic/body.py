@@ -82,7 +82,7 @@ TRUNK = np.array(
         (-0.34, 0.000, 0.000, 0.000),
     ]
 )
-EASE = 0.004  # metres between skin and cloth
+EASE = 0.007  # metres between skin and cloth
 
 
 class Dresser:
@@ -274,7 +274,7 @@ class Dresser:
         thighs = [self.figure.frames[f'{side}_thigh'][:, 1] for side in SIDES]
         upright = min(self.figure.frames['pelvis'][:, 1] @ thigh for thigh in thighs)
         hem = 0.28 if look.tucked else np.interp(upright, [0.3, 0.9], [0.12, -0.08])
-        ease = EASE if look.tucked else 3 * EASE
+        ease = EASE if look.tucked else 2 * EASE
         self._trunk_section(look.bottom, hem + 0.08, TRUNK[-1, 0], EASE, sink=-0.02)
         self._trunk_section(look.top, 1.10, hem, ease)
         skin = Fabric(look.skin, look.skin)

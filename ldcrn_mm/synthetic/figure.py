@@ -78,7 +78,7 @@ def sample_build(rng: Generator) -> Build:
     stature = rng.uniform(1.05, 1.45) if child else rng.normal(1.72, 0.09)
     return Build(
         stature=float(np.clip(stature, 1.05, 2.0)),
-        girth=float(np.clip(rng.normal(1.04, 0.12), 0.82, 1.4)),
+        girth=float(np.clip(rng.normal(1.17, 0.14), 0.88, 1.55)),
         belly=float(max(0.0, rng.normal(0.02, 0.15))),
         head=rng.uniform(1.2, 1.35) if child else rng.uniform(0.98, 1.12),
         shoulders=rng.uniform(0.095, 0.115),

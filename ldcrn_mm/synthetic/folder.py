@@ -55,6 +55,7 @@ class Contents:
         num_train: Pictures to train on.
         num_val: Pictures to validate on.
         seed: Non-negative.
+        simple: See :func:`~.scene.draw_scene`.
         drawing: Version of the drawing code.
     """
 
@@ -62,6 +63,7 @@ class Contents:
     num_train: int
     num_val: int
     seed: int
+    simple: bool = False
     drawing: int = DRAWING
 
     def __post_init__(self) -> None:
@@ -123,6 +125,7 @@ def make_sample_data(
     workers: int = 1,
     overwrite: bool = False,
     on_picture: Callable[[], None] | None = None,
+    simple: bool = False,
 ) -> bool:
     """Draws people and writes them as COCO and MPII data sets.
 
@@ -140,6 +143,8 @@ def make_sample_data(
         overwrite: Whether to replace sample data of other arguments. Data that
             this function did not write is never replaced.
         on_picture: Called after every picture.
+        simple: Whether to draw only what is easily learnt: one whole person to
+            a picture, upright, towards the viewer, nothing before it.
 
     Returns:
         Whether anything had to be written.
@@ -149,7 +154,7 @@ def make_sample_data(
         NotADirectoryError: If ``out`` is a file.
         FileExistsError: If ``out`` holds something else.
     """
-    contents = Contents(tuple(sorted(set(formats))), num_train, num_val, seed)
+    contents = Contents(tuple(sorted(set(formats))), num_train, num_val, seed, simple)
     if workers < 1:
         raise ValueError(f'expected at least one worker, got {workers}')
     out = Path(out)
@@ -230,7 +235,7 @@ def _draw_split(
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     jobs = [
-        (contents.seed, split, index, folders)
+        (contents.seed, split, index, contents.simple, folders)
         for index in range(contents.number(split))
     ]
     drawn = []
@@ -263,11 +268,11 @@ def _mapper(workers: int) -> Iterator[Callable]:
         cv2.setNumThreads(threads)
 
 
-def _draw_picture(job: tuple[int, str, int, list[Path]]) -> Drawn:
+def _draw_picture(job: tuple[int, str, int, bool, list[Path]]) -> Drawn:
     """Draws one picture, writes it into every folder, returns what goes with it."""
-    seed, split, index, folders = job
+    seed, split, index, simple, folders = job
     identity = (seed, SPLITS.index(split), index)
-    scene = draw_scene(identity)
+    scene = draw_scene(identity, simple=simple)
     image_id = (1 if split == 'train' else FIRST_VAL_ID) + index
     rng = np.random.default_rng((*identity, 1))
     quality = int(rng.integers(70, 97))

@@ -155,7 +155,7 @@ class Canvas:
         table = np.zeros((self._count, 4), np.uint8)
         table[:, :3] = np.clip(np.concatenate(self._colours) * self.light.tint, 0, 255)
         table[1:, 3] = 255
-        packed = table.view(np.uint32)[:, 0][self.facets]
+        packed = table.view(np.uint32)[:, 0].take(self.facets)
         layers = packed.view(np.uint8).reshape(*self.facets.shape, 4)
         layers = cv2.multiply(layers, self._light_map(layers[..., 3]), scale=1 / 128)
         size = (self.camera.width, self.camera.height)
@@ -168,7 +168,7 @@ class Canvas:
         """Brightness (128 is 1) of the facets, smoothed, which hides their edges."""
         shades = np.clip(128 * np.concatenate(self._shades), 0, 255).astype(np.uint8)
         size = (self.smoothing, self.smoothing)
-        light = cv2.blur(shades[self.facets], size)
+        light = cv2.blur(shades.take(self.facets), size)
         # Normalised by the share of the window that is covered at all.
         light = cv2.divide(light, cv2.blur(cover, size), scale=255)
         return cv2.merge([light, light, light, np.full_like(light, 128)])

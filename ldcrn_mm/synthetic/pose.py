@@ -298,6 +298,26 @@ FAMILIES: dict[str, tuple[float, Family]] = {
 }
 
 
+# Standing on their feet, with every limb in view: what is easily learnt.
+PLAIN_FAMILIES = (
+    'stand',
+    'walk',
+    'arms_up',
+    'wave',
+    'hands_on_hips',
+    'hands_in_front',
+    'reach_sideways',
+    'dance',
+)
+
+
+def sample_plain_pose(rng: Generator) -> Pose:
+    """Draws a pose out of :data:`PLAIN_FAMILIES`, towards the viewer."""
+    pose = sample_pose(rng, str(rng.choice(PLAIN_FAMILIES)))
+    pose.yaw = float(rng.normal(0, 28))
+    return pose
+
+
 def sample_pose(rng: Generator, family: str | None = None) -> Pose:
     """Draws a pose: a family, its mirror image half the time, noise, a heading.
 

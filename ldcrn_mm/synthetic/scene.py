@@ -107,7 +107,10 @@ class Scene:
 
 
 def draw_scene(
-    seed: int | Sequence[int], width: int | None = None, height: int | None = None
+    seed: int | Sequence[int],
+    width: int | None = None,
+    height: int | None = None,
+    simple: bool = False,
 ) -> Scene:
     """Draws a picture with one to four people.
 
@@ -115,6 +118,7 @@ def draw_scene(
         seed: Any non-negative integer or integers; decides everything.
         width: Of the image; drawn from :data:`SIZES` with ``height`` by default.
         height: Of the image.
+        simple: One whole person, upright, towards the viewer, nothing before it.
 
     Returns:
         The picture and its ground truth.
@@ -136,12 +140,13 @@ def draw_scene(
             f'expected an image of at least {LEAST_SIZE} x {LEAST_SIZE} pixels, '
             f'got {width} x {height}'
         )
-    camera, actors = stage_people(rng, width, height)
+    camera, actors = stage_people(rng, width, height, simple)
     light = sample_light(rng)
     backdrop = paint_backdrop(rng, camera, depth=actors[0].distance)
     backdrop = cast_shadows(backdrop, actors, camera, light, rng)
     canvas = Canvas(camera, light, _smoothing(camera, actors))
-    covered = _draw_all(canvas, actors, stage_props(rng, camera, actors))
+    props = [] if simple else stage_props(rng, camera, actors)
+    covered = _draw_all(canvas, actors, props)
     owners, parts = canvas.masks()
     people = [
         _record(canvas, actor, number, covered[number], owners == number)

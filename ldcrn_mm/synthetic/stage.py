@@ -11,7 +11,7 @@ from .head import build_head
 from .looks import sample_look
 from .mesh import Mesh, MeshBuilder
 from .painter import Camera, Light
-from .pose import sample_pose
+from .pose import Pose, sample_plain_pose, sample_pose
 from .props import sample_prop, seat
 
 COUNT_WEIGHTS = (0.42, 0.30, 0.18, 0.10)  # of one, two, three, four people
@@ -38,10 +38,16 @@ class Actor:
         return float(-self.offset[2])
 
 
-def stage_people(rng: Generator, width: int, height: int) -> tuple[Camera, list[Actor]]:
-    """Places a camera and people so that they fill a picture well."""
-    portrait = rng.random() < PORTRAIT_SHARE
+def stage_people(
+    rng: Generator, width: int, height: int, simple: bool = False
+) -> tuple[Camera, list[Actor]]:
+    """Places a camera and people so that they fill a picture well.
+
+    With ``simple`` that is one whole person, upright and towards the viewer.
+    """
+    portrait = not simple and rng.random() < PORTRAIT_SHARE
     count = 1 + int(rng.choice(len(COUNT_WEIGHTS), p=COUNT_WEIGHTS))
+    count = 1 if simple else count
     count = min(count, 2) if portrait else count
     builds = [sample_build(rng) for _ in range(count)]
     if portrait:
@@ -58,7 +64,8 @@ def stage_people(rng: Generator, width: int, height: int) -> tuple[Camera, list[
     actors = []
     for build, distance, column in zip(builds, distances, columns):
         x = (column - width / 2) * distance / camera.focal
-        actors.append(_cast(rng, build, x, distance, camera))
+        pose = sample_plain_pose(rng) if simple else sample_pose(rng)
+        actors.append(_cast(rng, build, pose, x, distance, camera))
     return camera, sorted(actors, key=lambda actor: -actor.distance)
 
 
@@ -95,9 +102,9 @@ def _spread(rng: Generator, width: int, count: int, apart: float) -> list[float]
 
 
 def _cast(
-    rng: Generator, build: Build, x: float, distance: float, camera: Camera
+    rng: Generator, build: Build, pose: Pose, x: float, distance: float, camera: Camera
 ) -> Actor:
-    pose, look = sample_pose(rng), sample_look(rng)
+    look = sample_look(rng)
     figure = pose_figure(build, pose)
     # Large people need more facets to look round.
     sides = int(np.clip(5 + 0.035 * camera.focal * build.stature / distance, 8, 20))

@@ -27,6 +27,8 @@ def parse(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, 'argv', command)
         return options.parse_run_options(parser)
 
+    monkeypatch.setenv('DISPLAY', ':0')
+    monkeypatch.delenv('WAYLAND_DISPLAY', raising=False)
     monkeypatch.setenv('LOCAL_RANK', '')  # so that it is restored
     monkeypatch.delenv('LOCAL_RANK')
     return parse
@@ -45,6 +47,22 @@ def test_an_interval_under_one_ends_the_program(parse, capsys):
         parse('--interval', '0')
 
     assert '--interval counts batches from 1' in capsys.readouterr().err
+
+
+def test_settings_without_a_value_end_the_program(parse, capsys):
+    with pytest.raises(SystemExit):
+        parse('--cfg-options', 'step.size')
+
+    assert '--cfg-options takes KEY=VALUE' in capsys.readouterr().err
+
+
+def test_windows_need_a_display(parse, capsys, monkeypatch):
+    monkeypatch.delenv('DISPLAY')
+
+    with pytest.raises(SystemExit):
+        parse('--show')
+
+    assert '--show needs a display; --show-dir' in capsys.readouterr().err
 
 
 def test_the_rank_is_taken_from_the_command_line(parse):

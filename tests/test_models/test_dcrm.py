@@ -103,6 +103,14 @@ def test_sequence_runs_its_members_in_turn(with_cp, ends_with_transition):
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
+def test_hooks_on_the_members_of_a_sequence_are_called():
+    module, called = sequence(with_cp=False, ends_with_transition=True), []
+    for member in module:
+        member.register_forward_hook(lambda m, *_: called.append(m))
+    module(noise(2, 5, 6, 5))
+    assert called == list(module)
+
+
 @pytest.mark.parametrize('norm_type', ['BN', 'SyncBN', 'GN'])
 @pytest.mark.parametrize('train', [True, False])
 def test_recomputing_changes_nothing(train, norm_type):

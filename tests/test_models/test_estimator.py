@@ -90,6 +90,29 @@ def test_cardinality_of_the_papers_network(paper, configs, dataset):
     assert multiply_adds == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_parts_defaults_are_the_papers_for_coco(configs):
+    config = configs['coco'].model
+    paper = MODELS.build(config)
+    plain = MODELS.build(
+        dict(
+            type='TopdownPoseEstimator',
+            backbone=dict(type='LDCRN'),
+            neck=dict(type='PyramidFusionNeck'),
+            head=dict(type='LDCRNHead'),
+        )
+    )
+
+    def shapes(model):
+        return {name: tensor.shape for name, tensor in model.state_dict().items()}
+
+    assert shapes(plain) == shapes(paper)
+    for part in ('decoder', 'loss_module'):
+        defaults, settings = (vars(getattr(m.head, part)) for m in (plain, paper))
+        assert defaults.keys() == settings.keys()
+        for name, value in settings.items():
+            np.testing.assert_equal(defaults[name], value)
+
+
 @pytest.mark.usefixtures('_quiet')
 def test_initialisation_is_the_papers(configs):
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ from mmpose.registry import MODELS
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ldcrn_mm.models import LDCRN
+from ldcrn_mm.models import LDCRN, DCRMLayer
 
 from . import plain_ldcrn as plain
 from .networks import SMALL, noise, randomise, small_backbone, training_step
@@ -235,6 +235,21 @@ def bytes_kept(model, x):
 def test_recomputing_keeps_less_than_a_fifth_of_the_memory():
     x = noise(2, 3, 128, 96)
     assert bytes_kept(LDCRN(with_cp=True), x) < 0.2 * bytes_kept(LDCRN(), x)
+
+
+def test_recomputing_repeats_the_stem_and_the_dense_layers():
+    model = small_backbone(with_cp=True)
+    repeated = set()
+    outputs = model(noise(2, 3, 32, 32))
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda *_, name=name: repeated.add(name))
+    sum(y.sum() for y in outputs).backward()
+    expected = {'stem.0.0', 'stem.1.0'}
+    for name, module in model.named_modules():
+        if isinstance(module, DCRMLayer):
+            expected |= {f'{name}.bottleneck.2', f'{name}.shortcut.0'}
+    assert repeated == expected
 
 
 def test_recomputing_works_in_distributed_data_parallel(tmp_path):

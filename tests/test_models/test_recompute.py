@@ -146,3 +146,24 @@ def test_statistics_come_back_after_an_error():
     ):
         module(noise(2, 5, 6, 5))
     assert module.layers[0].running_mean is running_mean
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('gradients', [True, False])
+def test_compiled_for_inference_nothing_is_left_of_it(gradients):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(str(graph.graph))
+        return graph
+
+    norm = nn.BatchNorm2d(4)
+
+    @torch.compile(backend=backend, fullgraph=True)
+    def run(x):
+        return recompute_in_backward(norm, norm.forward, x)
+
+    with torch.set_grad_enabled(gradients):
+        run(noise(2, 4, 6, 5))
+    (graph,) = graphs
+    assert ('checkpoint' in graph) == gradients

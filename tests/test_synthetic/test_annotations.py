@@ -90,6 +90,17 @@ def test_hidden_people_keep_a_box_but_no_keypoints():
     assert annotation['bbox'] == [30, 20, 20, 70]
 
 
+def test_hidden_joints_are_labelled_but_not_hidden_faces():
+    (annotation,) = coco_annotations(one_person(visibility=2), image_id=7)
+    assert annotation['keypoints'][2::3] == [2] * 17
+    scene = one_person(visibility=1)
+    scene.people[0].visibility['left_ankle'] = 2
+    (annotation,) = coco_annotations(scene, image_id=7)
+    assert annotation['keypoints'][2::3] == [0] * 5 + [1] * 10 + [2, 1]
+    assert not any(annotation['keypoints'][:15])
+    assert annotation['num_keypoints'] == 12
+
+
 def test_people_without_a_pixel_are_left_out():
     scene = one_person()
     scene.people[0].mask[:] = False

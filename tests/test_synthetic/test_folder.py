@@ -323,3 +323,11 @@ def test_mat_has_the_order_of_the_json(data):
         (left, top), (right, bottom) = mat['headboxes_src'][..., index]
         assert left < right
         assert top < bottom
+
+
+def test_simple_pictures_are_other_contents(tmp_path):
+    sizes = dict(formats=['coco'], num_train=1, num_val=1)
+    make_sample_data(tmp_path, simple=True, **sizes)
+    assert not make_sample_data(tmp_path, simple=True, **sizes)
+    with pytest.raises(FileExistsError):
+        make_sample_data(tmp_path, **sizes)

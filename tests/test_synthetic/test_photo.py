@@ -1,23 +1,37 @@
 """Shadows and development."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ldcrn_mm.synthetic.photo import cast_shadows, develop
 from ldcrn_mm.synthetic.stage import sample_light, stage_people
 
 
-def test_shadows_darken_the_ground_and_nothing_above_the_horizon():
-    light = 0
+def shadows(seed, elevation=None):
+    """A grey picture with shadows on it."""
+    rng = np.random.default_rng(seed)
+    camera, actors = stage_people(rng, 160, 128)
+    if elevation is not None:
+        camera = replace(camera, elevation=elevation, horizon=64.0)
+    before = np.full((128, 160, 3), 200, np.uint8)
+    return cast_shadows(before, actors, camera, sample_light(rng), rng)
+
+
+def test_shadows_darken_the_ground():
+    dark = 0
     for seed in range(10):
-        rng = np.random.default_rng(seed)
-        camera, actors = stage_people(rng, 160, 128)
-        before = np.full((128, 160, 3), 200, np.uint8)
-        after = cast_shadows(before, actors, camera, sample_light(rng), rng)
+        after = shadows(seed)
         assert (after <= 200).all()
-        horizon = int(np.clip(camera.horizon, 0, 128))
-        assert (after[:horizon] >= 199).all()
-        light += after[horizon:].min() < 180 if horizon < 128 else 0
-    assert light >= 5
+        dark += after.min() < 180
+    assert dark >= 5
+
+
+def test_shadows_do_not_spread_above_the_horizon():
+    for seed in range(5):
+        after = shadows(seed, elevation=0.1)  # all ground is close below it
+        assert after[64:].min() < 180
+        assert (after[:64] == 200).all()
 
 
 def test_development_changes_little_and_keeps_the_format():

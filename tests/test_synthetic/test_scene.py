@@ -245,3 +245,14 @@ def test_poses_are_spread(people):
     )
     assert (wrists.std(0) > 0.12).all()
     assert np.mean(wrists[:, 1] < 0) > 0.1  # above the shoulders
+
+
+def test_simple_pictures_show_one_whole_person_towards_the_viewer():
+    for index in range(16):
+        (person,) = draw_scene((3, index), simple=True).people
+        points = person.points
+        assert person.shown > 0.95
+        assert points['left_shoulder'][0] > points['right_shoulder'][0]
+        head, hips = points['head_top'][1], points['pelvis'][1]
+        feet = max(points['left_ankle'][1], points['right_ankle'][1])
+        assert head < hips < feet

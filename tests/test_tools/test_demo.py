@@ -114,6 +114,41 @@ def test_boxes_on_the_command_line(run, folder, tmp_path):
     assert found == [[[5, 5, 35, 55]], [[40.5, 0, 90, 60]]]
 
 
+def test_detected_boxes_must_score(run, folder, tmp_path):
+    scores = (0.2, 0.6, 0.9)
+    results = [
+        dict(image_id=1, category_id=1, bbox=[5, 5, 30, 50], score=score)
+        for score in scores
+    ]
+    (tmp_path / 'results.json').write_text(json.dumps(results))
+    file = ('--bbox-file', tmp_path / 'results.json')
+    for threshold, count in (((), 2), (('--bbox-thr', 0.7), 1)):
+        assert run(folder / '1.png', *file, *threshold) == 0
+        assert len(saved(tmp_path, '1')) == count
+
+
+def test_the_detector_is_passed_on(run, demo, folder, monkeypatch):
+    built, called = {}, {}
+
+    class Inferencer:
+        def __init__(self, *args, **kwargs):
+            built.update(kwargs)
+
+        def __call__(self, inputs, **kwargs):
+            called.update(kwargs)
+            yield dict(predictions=[[]])
+
+    monkeypatch.setattr(demo, 'TopdownInferencer', Inferencer)
+    options = '--det-config a.py --det-checkpoint a.pth --det-cat-id 3'
+    thresholds = '--bbox-thr 0.4 --nms-thr 0.6 --batch-size 5'
+    assert run(folder / '1.png', *options.split(), *thresholds.split()) == 0
+    assert (built['det_model'], built['det_weights']) == ('a.py', 'a.pth')
+    assert built['det_cat_ids'] == 3
+    assert (called['bbox_thr'], called['nms_thr']) == (0.4, 0.6)
+    assert called['batch_size'] == 5
+    assert called['bboxes'] is None
+
+
 def test_a_video_becomes_a_video(run, video, tmp_path, capsys):
     assert run(video, '--bboxes', '5,5,35,55') == 0
     out = capsys.readouterr().out

@@ -1,5 +1,6 @@
 """tools/make_sample_data.py, as a user calls it."""
 
+import json
 import os
 import runpy
 import subprocess
@@ -67,3 +68,10 @@ def test_mistakes_are_told_without_a_traceback(
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ['mine.txt']
+
+
+def test_simple_gives_one_person_to_a_picture(run, tmp_path):
+    run(tmp_path, '--simple', '--format', 'coco', '--num-train', 3, '--num-val', 1)
+    file = tmp_path / 'coco/annotations/person_keypoints_train2017.json'
+    people = json.loads(file.read_text())['annotations']
+    assert [person['image_id'] for person in people] == [1, 2, 3]

@@ -109,7 +109,10 @@ def test_files_of_unknown_kinds_are_refused_before_testing(
     assert endings in message
 
 
-def test_bad_cases_take_the_window_for_themselves(tool, tiny_config, checkpoint):
+def test_bad_cases_take_the_window_for_themselves(
+    tool, tiny_config, checkpoint, monkeypatch
+):
+    monkeypatch.setenv('DISPLAY', ':0')
     options = ['--badcase', '--show', '--wait-time', '3', '--show-dir', 'pictures']
     module = tool('test.py', tiny_config, checkpoint, *options)
 
