@@ -11,11 +11,10 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+usage() { sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//p;}' "$0"; }
 case ${1:-} in
-  -h | --help | -*)
-    sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//p;}' "$0"
-    exit $(($# == 0))
-    ;;
+  -h | --help) usage && exit ;;
+  -*) usage >&2 && exit 2 ;;
 esac
 out=${1:-$root/outputs/quickstart}
 mkdir -p "$out"
@@ -33,22 +32,25 @@ SECONDS=0
 
 step() { printf '\n[%3d s] %s\n' "$SECONDS" "$1"; }
 
-# Runs a tool: the command and the lines that match, or all of its log if it fails.
-tool() { # tool <log> <pattern of lines to show> <tool> <arguments>...
-  local log=$out/$1 pattern=$2
+# Runs a tool: shows the command, what a sed script makes of its lines, and where it
+# fails its last lines. All of them go to a log.
+tool() { # tool <log> <sed script> <tool> <arguments>...
+  local log=$out/$1 show=$2 results
   shift 2
   printf '  $ python %s\n' "$*"
-  if ! "$python" "$@" 2>&1 | tee "$log" | grep --line-buffered -oE "$pattern"; then
-    if ((PIPESTATUS[0])); then
-      printf '\nThe step failed. Its last lines, of %s:\n' "$log" >&2
-      tail -n 20 "$log" >&2
-      exit 1
-    fi
+  set +e
+  "$python" "$@" 2>&1 | tee "$log" | sed -unE "$show"
+  results=("${PIPESTATUS[@]}")
+  set -e
+  if ((results[0])); then
+    printf '\nThis failed. The last lines of %s:\n' "$log" >&2
+    tail -n 20 "$log" >&2
+    exit 1
   fi
 }
 
 step '1/5 Drawing people to learn from (1000 pictures) and to be tested on (100)'
-tool data.log '^wrote.*|.*already.*' \
+tool data.log 's/^(wrote|.*already).*/  &/p' \
   tools/make_sample_data.py "$out/data" --format coco --simple \
   --num-train 1000 --num-val 100
 
@@ -60,19 +62,21 @@ options=(
   "val_evaluator.ann_file=$data/annotations/person_keypoints_val2017.json"
   "test_evaluator.ann_file=$data/annotations/person_keypoints_val2017.json"
 )
-tool train.log 'Epoch\(train\).*eta: [0-9:]*|loss: [0-9.]*|coco/AP: [0-9.]*' \
+tool train.log '
+  s|.*Epoch\(train\) +\[ *([0-9]+)\].*eta: ([0-9:]+).* loss: ([0-9.]+).*|  epoch \1   loss \3   still \2|p
+  s|.*Epoch\(val\).*coco/AP: ([0-9.]+).*|             AP \1|p' \
   tools/train.py "$config" --channels-last --resume --work-dir "$run" \
   --cfg-options "${options[@]}"
-checkpoint=$(ls -t "$run"/best_coco_AP_epoch_*.pth | head -n 1)
+checkpoint=$(find "$run" -name "best_coco_AP_epoch_*.pth" | tail -n 1)
 
 step '3/5 Testing it on the 100 pictures'
-tool test.log 'coco/(AP|AP .5|AR): [0-9.]+' \
+tool test.log 's|.*(coco/AP: [0-9.]+).*(coco/AR: [0-9.]+).*|  \1  \2|p' \
   tools/test.py "$config" "$checkpoint" --work-dir "$out/test" \
   --dump "$out/test/predictions.pkl" --out "$out/test/metrics.json" \
   --cfg-options "${options[@]}"
 
 step '4/5 Drawing ground truth and predictions side by side, and the curves'
-tool draw.log '.*(curves|overview).*' \
+tool draw.log 's/.*(curves|overview).*/  &/p' \
   tools/draw_results.py "$config" "$run" --dump "$out/test/predictions.pkl" \
   --out-dir "$out/pictures"
 
@@ -80,7 +84,7 @@ step '5/5 One real photograph, of a kind that the network has never seen'
 photo=$("$python" -c '
 from matplotlib import cbook
 print(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))')
-tool demo.log '.*\.jpg.*' \
+tool demo.log 's/.*(visualizations).*/  &/p' \
   tools/demo.py "$photo" "$config" "$checkpoint" --out-dir "$out/pictures/photo"
 
 ap=$("$python" -c '

@@ -1,3 +1,5 @@
+from contextlib import contextmanager
+
 import pytest
 import torch
 from mmengine.registry import DefaultScope
@@ -129,3 +131,24 @@ def test_gradients_accumulate():
 
     assert weights[0] == before
     assert weights[1] == pytest.approx(before - 2.0)
+
+
+def test_processes_exchange_gradients_only_where_the_weights_move():
+    class Wrapped(nn.Linear):
+        silent = 0
+
+        @contextmanager
+        def no_sync(self):
+            self.silent += 1
+            yield
+
+    model = Wrapped(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    wrapper = BFloat16OptimWrapper(optimizer=optimizer, accumulative_counts=2)
+    wrapper.initialize_count_status(model, 0, 4)
+
+    for silent in (1, 1, 2, 2):
+        with wrapper.optim_context(model):
+            loss = model(torch.ones(1, 1)).sum()
+        wrapper.update_params(loss)
+        assert model.silent == silent

@@ -159,11 +159,13 @@ def test_the_best_by_each_of_two_metrics_is_kept(runner):
     assert checkpoints(runner) == names
 
 
-def test_a_best_checkpoint_written_again_under_its_name_stays(runner):
-    hook = started(runner, save_best='AP', rule='greater')
-    train_epoch(hook, runner, 0.1)
+@pytest.mark.parametrize('metrics', ['AP', ['AP', 'AR']])
+def test_a_best_checkpoint_written_again_under_its_name_stays(runner, metrics):
+    hook = started(runner, save_best=metrics, rule='greater')
+    train_epoch(hook, runner)
 
-    hook.after_val_epoch(runner, {'AP': 0.2})  # the same epoch's, once more
+    for score in (0.1, 0.2):  # the same epoch, validated twice
+        hook.after_val_epoch(runner, dict(AP=score, AR=score))
 
     assert 'best_AP_epoch_1.pth' in checkpoints(runner)
 
