@@ -80,7 +80,7 @@ tool draw.log 's/.*(curves|overview).*/  &/p' \
   tools/draw_results.py "$config" "$run" --dump "$out/test/predictions.pkl" \
   --out-dir "$out/pictures"
 
-step '5/5 One real photograph, of a kind that the network has never seen'
+step '5/5 One real photograph: a portrait, while it has only seen whole drawn people'
 photo=$("$python" -c '
 from matplotlib import cbook
 print(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))')
@@ -96,5 +96,5 @@ Done in $SECONDS s. A small LDCRN was trained on 1000 drawn pictures.
   AP on 100 pictures it had not seen, with given boxes: $ap
   ground truth (left) and prediction (right): $out/pictures/overview.jpg
   training curves:                            $out/pictures/curves.png
-  a real photograph:                          $out/pictures/photo
+  a real photograph (do not expect much yet): $out/pictures/photo/visualizations
 EOF

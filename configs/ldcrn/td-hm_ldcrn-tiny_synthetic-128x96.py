@@ -7,7 +7,7 @@ layers, and He's initialisation, with which a short training gets further.
 
 _base_ = '../ldcrn_coco.py'
 
-max_epochs = 20
+max_epochs = 16
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=100, by_epoch=False),
