@@ -49,7 +49,7 @@ def steps():
     data = get_packed_inputs(4, num_instances=1, img_shape=(256, 192))
     for precision in ('OptimWrapper', 'BFloat16OptimWrapper'):
         model, wrapper = build(precision)
-        losses = [float(model.train_step(data, wrapper)['loss']) for _ in range(3)]
+        losses = [model.train_step(data, wrapper)['loss'].item() for _ in range(3)]
         done[precision] = losses, model, wrapper
     return done
 
