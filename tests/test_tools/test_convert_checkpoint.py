@@ -124,5 +124,5 @@ def test_tool_that_tests_takes_the_converted_one_only(
     ]
     done = run_tool('test.py', options[0], tmp_path / 'converted.pth', *options[1:])
     assert 'coco/AP' in done.stdout + done.stderr
-    done = run_tool('test.py', options[0], path, *options[1:], fails=True)
+    done = run_tool('test.py', options[0], path, *options[1:], status=1)
     assert 'python tools/convert_checkpoint.py' in done.stderr
