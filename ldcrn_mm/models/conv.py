@@ -14,7 +14,7 @@ BATCH_NORM = dict(type='BN')
 # No pre-training: small normal weights, no biases, identity normalisation.
 PAPER_INIT = [
     dict(type='Normal', std=0.001, layer='Conv2d'),
-    dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
+    dict(type='Constant', val=1, layer=['_BatchNorm', 'SyncBatchNorm', 'GroupNorm']),
 ]
 
 

@@ -1,7 +1,10 @@
 import argparse
 import os
+import re
 import sys
+from pathlib import Path
 
+import mmpose
 import pytest
 
 from ldcrn_mm.engine import options
@@ -180,3 +183,18 @@ def test_what_a_user_can_mend_ends_the_program_without_a_traceback(kind, monkeyp
 def test_faults_of_the_program_keep_their_traceback():
     with pytest.raises(KeyError), options.user_errors():
         raise KeyError('a bug')
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+def test_the_options_are_those_of_mmpose(root, tool):
+    theirs, ours, shared = (
+        set(re.findall(r"'(--[a-z-]+)'", source.read_text()))
+        for source in (
+            Path(mmpose.__file__).parent / '.mim' / 'tools' / tool,
+            root / 'tools' / tool,
+            root / 'ldcrn_mm' / 'engine' / 'options.py',
+        )
+    )
+
+    assert {'--work-dir', '--show-dir', '--launcher'} < theirs
+    assert theirs <= ours | shared

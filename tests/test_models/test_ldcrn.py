@@ -138,6 +138,19 @@ def test_initialisation_is_the_papers():
 
 
 @pytest.mark.usefixtures('_quiet')
+@pytest.mark.parametrize('norm_type', ['BN', 'SyncBN', 'GN'])
+def test_initialisation_is_the_same_for_every_normalisation(norm_type):
+    norm_cfg = dict(type=norm_type)
+    if norm_type == 'GN':
+        norm_cfg['num_groups'] = 1
+    model = small_backbone(norm_cfg=norm_cfg)
+    model.init_weights()
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 1:
+            assert torch.all(parameter == name.endswith('weight')), name
+
+
+@pytest.mark.usefixtures('_quiet')
 def test_another_initialisation_can_be_asked_for():
     model = LDCRN(**SMALL, init_cfg=dict(type='Constant', layer='Conv2d', val=0.5))
     model.init_weights()

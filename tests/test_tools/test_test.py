@@ -1,8 +1,5 @@
 import json
-import re
-from pathlib import Path
 
-import mmpose
 import numpy as np
 import pytest
 from mmengine.fileio import load
@@ -132,16 +129,3 @@ def test_several_metrics_and_a_dump_stand_side_by_side(tool, tiny_config, checkp
 
     assert coco.nms_mode == 'none'
     assert dump == dict(type='DumpResults', out_file_path='people.pkl')
-
-
-def test_the_options_are_those_of_mmpose(root):
-    mim = Path(mmpose.__file__).parent / '.mim'
-    sources = [mim / 'tools' / 'test.py', root / 'tools' / 'test.py']
-    sources.append(root / 'ldcrn_mm' / 'engine' / 'options.py')
-
-    theirs, ours, shared = (
-        set(re.findall(r"'(--[a-z-]+)'", source.read_text())) for source in sources
-    )
-
-    assert {'--dump', '--badcase', '--launcher'} < theirs
-    assert theirs <= ours | shared

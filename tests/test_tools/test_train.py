@@ -1,9 +1,7 @@
 import json
 import re
 import signal
-from pathlib import Path
 
-import mmpose
 import pytest
 import torch
 from mmengine.config import Config
@@ -218,16 +216,3 @@ def test_a_run_goes_on_from_the_last_checkpoint_or_a_named_one(
 
     assert cfg.resume is True
     assert cfg.load_from == str(trained / (name or 'epoch_3.pth'))
-
-
-def test_the_options_are_those_of_mmpose(root):
-    mim = Path(mmpose.__file__).parent / '.mim'
-    sources = [mim / 'tools' / 'train.py', root / 'tools' / 'train.py']
-    sources.append(root / 'ldcrn_mm' / 'engine' / 'options.py')
-
-    theirs, ours, shared = (
-        set(re.findall(r"'(--[a-z-]+)'", source.read_text())) for source in sources
-    )
-
-    assert {'--amp', '--resume', '--launcher'} < theirs
-    assert theirs <= ours | shared
