@@ -1,14 +1,11 @@
 """Fixtures that several tests share."""
 
 import os
-import warnings
 from pathlib import Path
 
 import pytest
 
-warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
-
-import ldcrn_mm  # noqa: E402, F401  (registers the modules, provides mmcv._ext)
+import ldcrn_mm  # noqa: F401  (registers the modules, provides mmcv._ext)
 
 ROOT = Path(__file__).resolve().parent.parent
 
