@@ -15,6 +15,7 @@ from mmpose.structures import PoseDataSample
 from torch import Tensor
 
 from ldcrn_mm.checkpoint import mmpose_name, to_mmpose
+from ldcrn_mm.deploy import deploy_form
 
 Numbers = dict[str, np.ndarray]
 
@@ -78,6 +79,20 @@ def test_heatmaps_in_evaluation(model, batch, expected, agreement):
     agreement('model', 'heatmaps', error, 1e-9, 'relative, float64')
     error = largest(single, expected['eval_output'])
     agreement('model', 'heatmaps', error, 1e-5, 'relative, float32')
+
+
+def test_heatmaps_of_the_deploy_form(model, batch, expected, agreement):
+    form = deploy_form(model)
+    with torch.no_grad():
+        double = form(batch.images[:1], None)
+        single = form.float()(batch.images[:1].float(), None)
+    error = largest(double, expected['eval_output'])
+    agreement('model', 'heatmaps of the deploy form', error, 1e-9, 'relative, float64')
+    error = largest(single, expected['eval_output'])
+    agreement('model', 'heatmaps of the deploy form', error, 1e-5, 'relative, float32')
+    peaks = single.flatten(2).argmax(-1).numpy()
+    original = expected['eval_output'].reshape(*peaks.shape, -1).argmax(-1)
+    assert np.array_equal(peaks, original)
 
 
 def train(model: TopdownPoseEstimator, cfg: Config, batch: Batch, steps: int) -> dict:
