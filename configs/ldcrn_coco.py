@@ -58,23 +58,22 @@ train_dataloader = dict(
 )
 auto_scale_lr = dict(base_batch_size=128)
 
-eval_loader = dict(
+val_dataloader = dict(
     batch_size=32,
     num_workers=4,
     persistent_workers=True,
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        data_mode=data_mode,
+        ann_file='annotations/person_keypoints_val2017.json',
+        data_prefix=dict(img='val2017/'),
+        test_mode=True,
+        pipeline=val_pipeline,
+    ),
 )
-val_dataset = dict(
-    type=dataset_type,
-    data_root=data_root,
-    data_mode=data_mode,
-    ann_file='annotations/person_keypoints_val2017.json',
-    data_prefix=dict(img='val2017/'),
-    test_mode=True,
-    pipeline=val_pipeline,
-)
-val_dataloader = dict(**eval_loader, dataset=val_dataset)
 val_evaluator = dict(
     type='CocoMetric', ann_file=data_root + 'annotations/person_keypoints_val2017.json'
 )
@@ -82,9 +81,9 @@ default_hooks = dict(checkpoint=dict(save_best='coco/AP', rule='greater'))
 
 # Detected persons; `tools/test.py --gt-boxes` takes the file out again.
 test_dataloader = dict(
-    **eval_loader,
+    val_dataloader,
     dataset=dict(
-        **val_dataset,
+        val_dataloader['dataset'],
         bbox_file=data_root
         + 'person_detection_results/COCO_val2017_detections_AP_H_56_person.json',
     ),

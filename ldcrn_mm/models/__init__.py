@@ -1,6 +1,7 @@
 """The network: registered in :data:`mmpose.registry.MODELS` on import."""
 
 from .dcrm import DCRM, DCRMLayer
+from .distilled import DistilledPoseEstimator
 from .heatmap_head import LDCRNHead
 from .hr_module import HRModule
 from .ldcrn import LDCRN
@@ -10,6 +11,7 @@ __all__ = [
     'DCRM',
     'LDCRN',
     'DCRMLayer',
+    'DistilledPoseEstimator',
     'HRModule',
     'LDCRNHead',
     'PyramidFusionNeck',

@@ -1,0 +1,247 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmpose.registry import MODELS
+from mmpose.testing import get_packed_inputs
+
+from ldcrn_mm.models.distilled import DistilledPoseEstimator
+
+from .networks import SMALL, SMALL_HEAD, SMALL_NECK, randomise
+
+WIDER = dict(stem_channels=8, channels=(6, 6, 8))
+WIDER_NECK = dict(in_channels=(6, 6, 8), skip_channels=(8, 6), out_channels=6)
+NORMALISED = dict(
+    type='PoseDataPreprocessor', mean=[120.0], std=[60.0], bgr_to_rgb=True
+)
+
+SIMCC_HEAD = dict(
+    type='SimCCHead',
+    in_channels=4,
+    out_channels=5,
+    input_size=(32, 48),
+    in_featuremap_size=(8, 12),
+    deconv_out_channels=None,
+    decoder=dict(type='SimCCLabel', input_size=(32, 48)),
+)
+
+
+def student_config(**overrides):
+    return dict(
+        type='TopdownPoseEstimator',
+        data_preprocessor=NORMALISED,
+        backbone=dict(type='LDCRN', **SMALL),
+        neck=dict(type='PyramidFusionNeck', **SMALL_NECK),
+        head=dict(type='LDCRNHead', **SMALL_HEAD),
+        test_cfg=dict(flip_test=False),
+        **overrides,
+    )
+
+
+def teacher_config():
+    model = student_config()
+    model['backbone'].update(WIDER)
+    model['neck'].update(WIDER_NECK)
+    model['head'] = {**SMALL_HEAD, 'type': 'HeatmapHead', 'in_channels': 6}
+    model['head'].update(
+        deconv_out_channels=None,
+        loss=dict(type='KeypointMSELoss', use_target_weight=True),
+        decoder=dict(SMALL_HEAD['decoder']),
+    )
+    return model
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A trained teacher on disk, for ``DistilledPoseEstimator``."""
+
+    def write(model=None):
+        model = model or teacher_config()
+        Config(dict(model=model)).dump(tmp_path / 'teacher.py')
+        weights = randomise(MODELS.build(model), seed=1).state_dict()
+        torch.save(dict(state_dict=weights), tmp_path / 'teacher.pth')
+        return dict(
+            teacher=str(tmp_path / 'teacher.py'),
+            teacher_checkpoint=str(tmp_path / 'teacher.pth'),
+        )
+
+    return write
+
+
+def distilled(files, **overrides):
+    model = {**student_config(), **files, **overrides, 'type': 'DistilledPoseEstimator'}
+    return randomise(MODELS.build(model))
+
+
+@pytest.fixture
+def estimator(files):
+    return distilled(files(), teacher_weight=0.25)
+
+
+@pytest.fixture
+def packed():
+    np.random.seed(0)
+    return get_packed_inputs(
+        2,
+        num_keypoints=5,
+        img_shape=(48, 32),
+        input_size=(32, 48),
+        heatmap_size=(8, 12),
+    )
+
+
+def fresh(packed, model):
+    return model.data_preprocessor(copy.deepcopy(packed), True)
+
+
+def weights_of(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
+def test_the_loss_blends_annotated_heatmaps_with_the_teachers(estimator, packed):
+    batch = fresh(packed, estimator.eval())
+    losses = estimator(**batch, mode='loss')
+
+    samples = batch['data_samples']
+    annotated = torch.stack([sample.gt_fields.heatmaps for sample in samples])
+    weights = torch.cat([s.gt_instance_labels.keypoint_weights for s in samples])
+    heatmaps = estimator(batch['inputs'], None, mode='tensor')
+    taught = estimator.teacher(batch['inputs'], None, mode='tensor')
+    own = 0.5 * ((heatmaps - annotated) ** 2 * weights[..., None, None]).mean()
+    from_teacher = 0.5 * ((heatmaps - taught) ** 2).mean()
+    torch.testing.assert_close(losses['loss_kpt'], 0.75 * own)
+    torch.testing.assert_close(losses['loss_teacher'], 0.25 * from_teacher)
+    assert 'acc_pose' in losses
+    assert not taught.requires_grad
+
+
+def test_the_teacher_is_the_checkpoints_and_the_student_is_initialised(
+    files, estimator
+):
+    saved = torch.load(files()['teacher_checkpoint'])['state_dict']
+    student = weights_of(estimator)
+
+    estimator.init_weights()
+
+    assert_same(estimator.teacher.state_dict(), saved)
+    conv = 'backbone.stem.0.0.weight'
+    assert not torch.equal(estimator.state_dict()[conv], student[conv])
+
+
+def test_training_leaves_the_teacher_as_it_was(estimator, packed):
+    estimator.train()
+    teacher = estimator.teacher
+    before = weights_of(teacher)
+    student = weights_of(estimator)
+    optimizer = torch.optim.Adam(estimator.parameters(), lr=1e-2)
+
+    losses = estimator.train_step(packed, OptimWrapper(optimizer))
+
+    assert losses['loss'].isfinite()
+    assert estimator.teacher is teacher
+    assert_same(teacher.state_dict(), before)
+    assert not any(module.training for module in teacher.modules())
+    changed = estimator.state_dict()
+    assert any(not torch.equal(changed[name], student[name]) for name in student)
+
+
+def test_the_teacher_is_in_no_checkpoint_and_no_optimizer(estimator):
+    estimator.init_weights()
+    plain = MODELS.build(student_config())
+
+    assert set(estimator.state_dict()) == set(plain.state_dict())
+    assert len(list(estimator.parameters())) == len(list(plain.parameters()))
+    plain.load_state_dict(estimator.state_dict())
+
+
+def test_testing_needs_no_teacher(packed):
+    gone = dict(teacher='gone.py', teacher_checkpoint='gone.pth')
+    model = distilled(gone).eval()
+    plain = randomise(MODELS.build(student_config())).eval()
+
+    (found, *_), (expected, *_) = model.test_step(packed), plain.test_step(packed)
+
+    np.testing.assert_array_equal(
+        found.pred_instances.keypoints, expected.pred_instances.keypoints
+    )
+
+
+def test_the_teacher_works_under_autocast(estimator, packed):
+    batch = fresh(packed, estimator)
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = estimator(**batch, mode='loss')
+    assert losses['loss_teacher'].dtype == torch.float32
+    assert losses['loss_teacher'].isfinite()
+
+
+@pytest.mark.parametrize('key', ['teacher', 'teacher_checkpoint'])
+def test_exception_missing_file_of_the_teacher(files, key):
+    estimator = distilled({**files(), key: 'gone'})
+    with pytest.raises(FileNotFoundError, match=r'gone. Set `model.teacher`'):
+        estimator.init_weights()
+
+
+def test_exception_teacher_that_mmpose_does_not_have(files):
+    estimator = distilled({**files(), 'teacher': 'mmpose::body_2d_keypoint/gone.py'})
+    with pytest.raises(FileNotFoundError, match=r'gone\.py'):
+        estimator.init_weights()
+
+
+def test_exception_checkpoint_of_another_network(files):
+    paths = files()
+    torch.save(dict(state_dict={}), paths['teacher_checkpoint'])
+    with pytest.raises(RuntimeError, match='stem'):
+        distilled(paths).init_weights()
+
+
+@pytest.mark.parametrize(
+    ('part', 'change', 'message'),
+    [
+        ('head', dict(out_channels=6), 'keypoints is 6, not 5'),
+        ('decoder', dict(type='UDPHeatmap'), 'codec is UDPHeatmap, not MSRAHeatmap'),
+        ('decoder', dict(sigma=3), 'sigma is 3, not 2'),
+        (
+            'decoder',
+            dict(input_size=(64, 96), heatmap_size=(16, 24)),
+            r'input_size is \(64, 96\), not \(32, 48\); its heatmap_size is',
+        ),
+        ('data_preprocessor', dict(bgr_to_rgb=False), 'normalises'),
+        ('data_preprocessor', dict(mean=[0.0]), 'normalises'),
+        ('data_preprocessor', dict(std=[50.0]), 'normalises'),
+    ],
+)
+def test_exception_teacher_of_other_data(files, part, change, message):
+    model = copy.deepcopy(teacher_config())
+    (model['head']['decoder'] if part == 'decoder' else model[part]).update(change)
+    with pytest.raises(ValueError, match=message):
+        distilled(files(model)).init_weights()
+
+
+def test_exception_teacher_without_heatmaps(files):
+    model = {**teacher_config(), 'head': {**SIMCC_HEAD, 'in_channels': 6}}
+    with pytest.raises(ValueError, match=r'head of the teacher, .*py, is SimCCHead'):
+        distilled(files(model)).init_weights()
+
+
+def test_exception_student_without_heatmaps(files):
+    with pytest.raises(ValueError, match='head of the student is SimCCHead'):
+        distilled(files(), head=SIMCC_HEAD)
+
+
+@pytest.mark.parametrize('weight', [-0.1, 1.5])
+def test_exception_weight_that_is_no_share(files, weight):
+    with pytest.raises(ValueError, match=f'from 0 to 1, not {weight}'):
+        distilled(files(), teacher_weight=weight)
+
+
+def test_it_is_registered():
+    assert MODELS.get('DistilledPoseEstimator') is DistilledPoseEstimator
