@@ -1,0 +1,92 @@
+"""PCK in units of the torso, for COCO's keypoints."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmpose.registry import METRICS
+
+NUM_KEYPOINTS = 17
+# COCO's numbers: shoulders, elbows, wrists, hips, knees, ankles, left before right
+PAIRS = dict(Shoulder=5, Elbow=7, Wrist=9, Hip=11, Knee=13, Ankle=15)
+LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = 5, 6, 11, 12
+
+
+@METRICS.register_module()
+class TorsoPCKAccuracy(BaseMetric):
+    """The share of the twelve joints of the body that are found, in percent.
+
+    A joint is found where it lies at most ``thr`` torsos from where it is
+    annotated; a torso is the larger of a person's two distances from a hip to
+    the opposite shoulder. Joints that are not annotated do not count, and the
+    face never does. (MMPose's ``JhmdbPCKAccuracy`` takes the torso from
+    JHMDB's own joints.)
+
+    The metrics are ``PCK``, over all joints alike, and ``Shoulder PCK`` to
+    ``Ankle PCK``; one of which no joint is annotated is left out.
+
+    Args:
+        thr: largest distance, in torsos.
+        collect_device: ``'cpu'`` or ``'gpu'``, for several processes.
+        prefix: put before the names of the metrics.
+
+    Raises:
+        ValueError: where the keypoints are not COCO's 17, or a person's
+            shoulders and hips are not annotated.
+
+    References:
+        Yang, Ramanan: "Articulated human detection with flexible mixtures of
+        parts", PAMI 2013: PCK; Sapp, Taskar: "MODEC", CVPR 2013: in units of
+        the torso, from a hip to the opposite shoulder.
+    """
+
+    def __init__(
+        self, thr: float = 0.2, collect_device: str = 'cpu', prefix: str | None = None
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.thr = thr
+
+    def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
+        """Keeps for each person which joints are annotated, and which are found."""
+        for sample in data_samples:
+            annotated = sample['gt_instances']
+            points = np.asarray(annotated['keypoints'])[0]
+            visible = np.asarray(annotated['keypoints_visible'])
+            seen = visible.reshape(len(points), -1)[:, 0] > 0
+            found = np.asarray(sample['pred_instances']['keypoints'])[0]
+            distances = np.linalg.norm(found - points, axis=-1)
+            self.results.append((seen, distances <= self.thr * _torso(points, seen)))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """The shares, in percent, over everybody's annotated joints."""
+        seen, right = (np.array(values) for values in zip(*results))
+
+        def share(joints: list[int]) -> float | None:
+            counted = seen[:, joints]
+            return 100 * right[:, joints][counted].mean() if counted.any() else None
+
+        body = [joint for left in PAIRS.values() for joint in (left, left + 1)]
+        shares = {f'{name} PCK': share([i, i + 1]) for name, i in PAIRS.items()}
+        shares['PCK'] = share(body)
+        return {
+            name: float(value) for name, value in shares.items() if value is not None
+        }
+
+
+def _torso(points: np.ndarray, seen: np.ndarray) -> float:
+    """A person's torso, in the units of the points (17, 2)."""
+    if len(points) != NUM_KEYPOINTS:
+        raise ValueError(
+            f"TorsoPCKAccuracy is for COCO's {NUM_KEYPOINTS} keypoints, but the data "
+            f'set has {len(points)}. Choose another evaluator in the config.'
+        )
+    corners = (LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP)
+    if not seen[list(corners)].all():
+        raise ValueError(
+            'TorsoPCKAccuracy measures in torsos, but the shoulders and hips of a '
+            'person are not all annotated. Leave such people out of the annotations.'
+        )
+    return max(
+        np.linalg.norm(points[LEFT_SHOULDER] - points[RIGHT_HIP]),
+        np.linalg.norm(points[RIGHT_SHOULDER] - points[LEFT_HIP]),
+    )

@@ -1,0 +1,104 @@
+"""PCK in torsos, against counting by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from mmpose.registry import METRICS
+
+from ldcrn_mm.evaluation import TorsoPCKAccuracy
+
+
+def person(torso=10.0):
+    """A person whose longer diagonal, left shoulder to right hip, is ``torso``."""
+    points = np.random.RandomState(0).uniform(-50, 50, (17, 2))
+    points[5], points[12] = (0, 0), (torso * 0.6, torso * 0.8)
+    points[6], points[11] = (1, 1), (1, 1 + torso / 2)
+    return points
+
+
+def sample(points, found, seen=None):
+    seen = np.ones(17) if seen is None else seen
+    return dict(
+        gt_instances=dict(keypoints=points[None], keypoints_visible=seen[None]),
+        pred_instances=dict(keypoints=found[None]),
+    )
+
+
+def evaluate(*samples, **settings):
+    metric = TorsoPCKAccuracy(**settings)
+    metric.process([], samples)
+    return metric.evaluate(len(samples))
+
+
+def test_smoke_it_is_built_by_name():
+    assert isinstance(METRICS.build(dict(type='TorsoPCKAccuracy')), TorsoPCKAccuracy)
+
+
+def test_who_finds_everything_has_all():
+    metrics = evaluate(sample(person(), person()))
+    names = ('Shoulder', 'Elbow', 'Wrist', 'Hip', 'Knee', 'Ankle')
+    assert metrics == {**{f'{name} PCK': 100.0 for name in names}, 'PCK': 100.0}
+
+
+@pytest.mark.parametrize('thr', [0.2, 0.5])
+@pytest.mark.parametrize('torso', [10.0, 40.0])
+def test_a_joint_is_found_within_the_threshold_of_the_larger_torso(thr, torso):
+    points = person(torso)
+    for distance, right in ((0.99, True), (1.01, False)):
+        found = points.copy()
+        angle = 1.0
+        offset = thr * torso * distance * np.array([math.cos(angle), math.sin(angle)])
+        found[15] += offset  # the left ankle
+        metrics = evaluate(sample(points, found), thr=thr)
+        assert metrics['Ankle PCK'] == (100 if right else 50)
+        assert metrics['PCK'] == pytest.approx(100 if right else 100 * 11 / 12)
+        assert metrics['Knee PCK'] == 100
+
+
+def test_the_other_diagonal_counts_where_it_is_larger():
+    points = person(10)
+    points[6], points[11] = (0, 0), (0, 100)
+    found = points.copy()
+    found[9] += (19, 0)
+    assert evaluate(sample(points, found))['PCK'] == 100
+
+
+def test_the_face_does_not_count():
+    found = person()
+    found[:5] += 1000
+    assert evaluate(sample(person(), found))['PCK'] == 100
+
+
+def test_joints_without_annotation_do_not_count():
+    seen = np.ones(17)
+    seen[[7, 8, 13]] = 0
+    found = person()
+    found[[7, 13, 16]] += 1000
+    metrics = evaluate(sample(person(), found, seen))
+    assert 'Elbow PCK' not in metrics
+    assert metrics['Knee PCK'] == 100
+    assert metrics['PCK'] == pytest.approx(100 * 8 / 9)
+
+
+def test_joints_and_not_people_are_averaged():
+    one, other = person(), person()
+    few = np.zeros(17)
+    few[[5, 6, 11, 12]] = 1
+    other[11] += 1000
+    metrics = evaluate(sample(one, one), sample(one, other, few))
+    assert metrics['PCK'] == pytest.approx(100 * 15 / 16)
+
+
+def test_exception_where_the_keypoints_are_not_cocos():
+    points = np.zeros((16, 2))
+    with pytest.raises(ValueError, match="COCO's 17 keypoints"):
+        evaluate(sample(points, points, np.ones(16)))
+
+
+@pytest.mark.parametrize('joint', [5, 6, 11, 12])
+def test_exception_where_there_is_no_torso(joint):
+    seen = np.ones(17)
+    seen[joint] = 0
+    with pytest.raises(ValueError, match='shoulders and hips'):
+        evaluate(sample(person(), person(), seen))
