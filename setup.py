@@ -42,7 +42,8 @@ class BuildPy(build_py):
     """The modules, and in a wheel also ``.mim``."""
 
     def run(self) -> None:
-        """Copies into the build folder."""
+        """Copies into the build folder, which may hold modules that are gone."""
+        shutil.rmtree(Path(self.build_lib) / PACKAGE, ignore_errors=True)
         super().run()
         if not self.editable_mode:
             copy_mim(Path(self.build_lib) / PACKAGE)
@@ -95,11 +96,15 @@ setup(
     ],
     python_requires='>=3.11',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+    include_package_data=True,  # of the package's folders, what MANIFEST.in keeps
     # No requirement on mmpose: it requires chumpy, which it never imports and which
     # does not build (open-mmlab/mmpose#3218), so that pip would fail on ours too.
     # tools/setup_env.sh installs the stack; without it `import ldcrn_mm` says how.
     install_requires=[],
-    extras_require={'dev': ['codespell', 'pre-commit', 'pytest', 'ruff']},
+    extras_require={
+        'dev': ['codespell', 'pre-commit', 'pytest', 'ruff', 'tensorboard'],
+        'runtimes': ['nncf', 'onnx', 'onnxruntime', 'onnxscript', 'openvino'],
+    },
     zip_safe=False,
     cmdclass={
         'build_py': BuildPy,

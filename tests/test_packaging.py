@@ -3,10 +3,10 @@
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import tomllib
 import zipfile
+from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 
@@ -14,59 +14,23 @@ import pytest
 
 import ldcrn_mm
 
-NOT_SOURCES = (
-    '.*', '__pycache__', '*.egg-info', 'build', 'checkpoints', 'data', 'dist',
-    'outputs', 'work_dirs',
-)  # fmt: skip
+from .environments import build, copy_sources, make_env, pip, run, site_packages
+
 MIM = 'ldcrn_mm/.mim/'
-
-
-def run(*command: object, cwd: Path) -> str:
-    done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def build(kind: str, sources: Path, folder: Path) -> Path:
-    """Calls what ``pip`` and ``build`` call, without their network."""
-    hook = f'setuptools.build_meta.build_{kind}'
-    code = f'import setuptools.build_meta; print({hook}({str(folder)!r}))'
-    return folder / run(sys.executable, '-c', code, cwd=sources).splitlines()[-1]
-
-
-def pip(env: Path, *arguments: object) -> None:
-    """Installs into another environment, offline."""
-    python = env / 'bin' / 'python'
-    offline = ['--no-index', '--no-deps', '--no-build-isolation', '--quiet']
-    call = [sys.executable, '-m', 'pip', '--python', python, 'install', *offline]
-    run(*call, *arguments, cwd=env)
-
-
-def make_env(folder: Path, *, with_host: bool) -> Path:
-    """An environment that sees this one's packages, or only what builds."""
-    run(sys.executable, '-m', 'venv', '--without-pip', folder, cwd=folder.parent)
-    ours = Path(pytest.__file__).parent.parent
-    theirs = next(folder.glob('lib/python3*/site-packages'))
-    if with_host:
-        (theirs / 'host.pth').write_text(f'{ours}\n')
-        return folder
-    for pattern in (
-        '_distutils_hack',
-        'setuptools',
-        'setuptools-*',
-        'wheel',
-        'wheel-*',
-    ):
-        for package in ours.glob(pattern):
-            (theirs / package.name).symlink_to(package)
-    return folder
+WEIGHTS = 'ldcrn_mm/weights/some.pth'
 
 
 def names_in_wheel(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
-        return set(archive.namelist())
+        names = archive.namelist()
+    assert len({*names}) == len(names)
+    return {*names}
+
+
+def metadata_of(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (x for x in archive.namelist() if x.endswith('.dist-info/METADATA'))
+        return Parser().parsestr(archive.read(name).decode())
 
 
 def mim_files(sources: Path) -> set[str]:
@@ -80,11 +44,13 @@ def mim_files(sources: Path) -> set[str]:
 @pytest.fixture(scope='module')
 def sources(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     """The files of the checkout, where building leaves no traces in it."""
-    folder = tmp_path_factory.mktemp('packaging') / 'sources'
-    shutil.copytree(root, folder, ignore=shutil.ignore_patterns(*NOT_SOURCES))
+    folder = copy_sources(root, tmp_path_factory.mktemp('packaging') / 'sources')
     # A build has to pass over what running the tools leaves behind.
     (folder / 'configs' / '__pycache__').mkdir()
     (folder / 'configs' / '__pycache__' / 'ldcrn_coco.cpython-311.pyc').touch()
+    # Weights may come with the package.
+    (folder / WEIGHTS).parent.mkdir(exist_ok=True)
+    (folder / WEIGHTS).write_bytes(b'weights')
     return folder
 
 
@@ -133,25 +99,48 @@ def test_wheel_carries_configs_tools_and_index(wheel: Path, sources: Path) -> No
     assert carried == expected_mim(sources)
 
 
-def test_wheel_carries_no_config_that_is_gone(sources: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ('old', 'carried'),
+    [
+        ('configs/old.py', f'{MIM}configs/old.py'),
+        ('ldcrn_mm/old.py', 'ldcrn_mm/old.py'),
+    ],
+)
+def test_wheel_carries_nothing_that_is_gone(
+    sources: Path, tmp_path: Path, old: str, carried: str
+) -> None:
     shutil.copytree(sources, tmp_path / 'sources')
-    old = tmp_path / 'sources' / 'configs' / 'old.py'
-    old.touch()
-    before = build('wheel', tmp_path / 'sources', tmp_path)
-    assert f'{MIM}configs/old.py' in names_in_wheel(before)
-    old.unlink()
+    (tmp_path / 'sources' / old).touch()
+    assert carried in names_in_wheel(build('wheel', tmp_path / 'sources', tmp_path))
+    (tmp_path / 'sources' / old).unlink()
     after = build('wheel', tmp_path / 'sources', tmp_path)
-    assert f'{MIM}configs/old.py' not in names_in_wheel(after)
+    assert carried not in names_in_wheel(after)
+
+
+def test_wheel_carries_files_of_the_package_that_are_no_modules(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read(WEIGHTS) == b'weights'
 
 
 def test_wheel_requires_nothing_that_pip_could_fail_on(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = (x for x in archive.namelist() if x.endswith('.dist-info/METADATA'))
-        metadata = Parser().parsestr(archive.read(name).decode())
+    metadata = metadata_of(wheel)
     assert metadata['Name'] == 'mmpose-ldcrn'
     assert metadata['Version'] == ldcrn_mm.__version__
     requirements = metadata.get_all('Requires-Dist') or []
     assert all('extra ==' in requirement for requirement in requirements)
+
+
+def test_extras_name_what_the_pins_have(wheel: Path, root: Path) -> None:
+    extras: dict[str, set[str]] = {}
+    for requirement in metadata_of(wheel).get_all('Requires-Dist'):
+        name, extra = re.fullmatch(r'(\S+); extra == .(\w+).', requirement).groups()
+        extras.setdefault(extra, set()).add(name)
+    assert {*extras} == {'dev', 'runtimes'}
+    assert {'onnx', 'onnxruntime', 'openvino', 'nncf'} < extras['runtimes']
+    assert {'pytest', 'ruff', 'codespell'} < extras['dev']
+    pins = (root / 'tools' / 'pins.txt').read_text().splitlines()
+    pinned = {pin.partition('==')[0] for pin in pins}
+    assert extras['dev'] | extras['runtimes'] <= pinned | {'pre-commit'}
 
 
 def test_sdist_holds_all_that_a_checkout_holds(unpacked: Path, sources: Path) -> None:
@@ -201,13 +190,32 @@ def test_editable_install_links_to_the_checkout(sources: Path, tmp_path: Path) -
     assert found == [str(package / '__init__.py'), '[]']
 
 
-def test_editable_install_can_be_repeated(sources: Path, tmp_path: Path) -> None:
+def test_editable_install_adds_only_its_links_to_site_packages(
+    sources: Path, tmp_path: Path
+) -> None:
+    env = make_env(tmp_path / 'env', with_host=False)
+    before = {path.name for path in site_packages(env).iterdir()} | {'__pycache__'}
+    pip(env, '--editable', shutil.copytree(sources, tmp_path / 'sources'))
+    added = {path.name for path in site_packages(env).iterdir()} - before
+    release = f'mmpose_ldcrn-{ldcrn_mm.__version__}'
+    assert f'{release}.dist-info' in added
+    links = added - {f'{release}.dist-info'}
+    assert links
+    assert all(re.fullmatch(r'__editable__.*mmpose_ldcrn.*', name) for name in links)
+
+
+def test_a_wheel_after_editable_installs_is_the_same_wheel(
+    sources: Path, wheel: Path, tmp_path: Path
+) -> None:
     shutil.copytree(sources, tmp_path / 'sources')
     env = make_env(tmp_path / 'env', with_host=False)
-    for _ in range(2):
+    for _ in range(2):  # the second finds the links of the first
         pip(env, '--editable', tmp_path / 'sources')
-    wheel = build('wheel', tmp_path / 'sources', tmp_path)
-    assert expected_mim(sources) <= names_in_wheel(wheel)  # and files, not links
+    after = build('wheel', tmp_path / 'sources', tmp_path)
+    assert names_in_wheel(after) == names_in_wheel(wheel)
+    config = f'{MIM}configs/ldcrn_coco.py'
+    with zipfile.ZipFile(after) as new, zipfile.ZipFile(wheel) as old:
+        assert new.read(config) == old.read(config) != b''
     assert (tmp_path / 'sources' / 'configs' / 'ldcrn_coco.py').is_file()
 
 
@@ -229,31 +237,6 @@ def test_import_without_the_host_says_what_to_install(
     assert len(pinned) == len(host)
     assert [pin for pin in pinned if pin not in error] == []
     assert '--no-deps --no-build-isolation --no-binary xtcocotools' in error
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('form', ['wheel', 'editable'])
-def test_configs_resolve_by_name_from_another_folder(
-    form: str, sources: Path, wheel: Path, tmp_path: Path
-) -> None:
-    env = make_env(tmp_path / 'env', with_host=True)
-    if form == 'editable':
-        sources = Path(shutil.copytree(sources, tmp_path / 'sources'))
-        pip(env, '--editable', sources)
-    else:
-        pip(env, wheel)
-    (tmp_path / 'theirs.py').write_text("_base_ = 'ldcrn_mm::_base_/ldcrn.py'\n")
-    code = """if True:
-        import ldcrn_mm
-        from mmengine.config import Config
-        from mmpose.registry import MODELS
-        model = MODELS.build(Config.fromfile('theirs.py').model)
-        print(ldcrn_mm.__file__, type(model.backbone).__name__)
-    """
-    found = run(env / 'bin' / 'python', '-W', 'ignore', '-c', code, cwd=tmp_path)
-    place = sources if form == 'editable' else env
-    assert found.splitlines()[-1].startswith(str(place))
-    assert found.splitlines()[-1].endswith(' LDCRN')
 
 
 # --- configuration ----------------------------------------------------------------
