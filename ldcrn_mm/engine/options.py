@@ -135,5 +135,5 @@ def user_errors() -> Iterator[None]:
     """Ends the program with the message alone where the user can mend it."""
     try:
         yield
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ImportError, ValueError) as error:
         sys.exit(f'{Path(sys.argv[0]).name}: error: {error}')

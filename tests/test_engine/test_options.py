@@ -170,7 +170,7 @@ def test_a_file_of_another_kind_ends_the_program(capsys):
     assert 'a.txt must end in .json or .pkl' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('kind', [ValueError, FileNotFoundError])
+@pytest.mark.parametrize('kind', [ValueError, FileNotFoundError, ImportError])
 def test_what_a_user_can_mend_ends_the_program_without_a_traceback(kind, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['tools/train.py'])
 

@@ -1,0 +1,93 @@
+"""The decoding in the graph. MMPose's codec is the oracle."""
+
+import numpy as np
+import pytest
+import torch
+from mmpose.codecs import MSRAHeatmap, UDPHeatmap
+
+from ldcrn_mm.export.decoding import QuarterPixelDecoder
+from ldcrn_mm.runtimes import open_runtime
+
+WIDTH, HEIGHT = 6, 7
+CODEC = MSRAHeatmap(
+    input_size=(4 * WIDTH, 2 * HEIGHT), heatmap_size=(WIDTH, HEIGHT), sigma=2
+)
+
+
+def heatmaps():
+    """(1, K, H, W): the maximum once at every place, flat ones, negative ones."""
+    count = WIDTH * HEIGHT
+    random = np.random.default_rng(0).uniform(0.1, 1, (count + 4, HEIGHT, WIDTH))
+    for i in range(count):
+        random[i, i // WIDTH, i % WIDTH] = 2
+    random[-4] = 0.5  # the same everywhere: the first
+    random[-3] = 0
+    random[-2] *= -1
+    random[-1, 3, 2:5] = 2  # three maxima, of which the first counts
+    return random[None].astype(np.float32)
+
+
+def decoded(maps):
+    keypoints, scores = zip(*(CODEC.decode(each) for each in maps))
+    return np.concatenate(keypoints), np.concatenate(scores)
+
+
+def test_borders_ties_and_negative_heatmaps_are_decoded_as_by_the_codec():
+    maps = np.concatenate([heatmaps(), heatmaps()[:, ::-1]])
+    expected = decoded(maps)
+
+    keypoints, scores = QuarterPixelDecoder.of_codec(CODEC)(torch.from_numpy(maps))
+
+    np.testing.assert_array_equal(keypoints.numpy(), expected[0])
+    np.testing.assert_array_equal(scores.numpy(), expected[1])
+
+
+class Alone(torch.nn.Module):
+    """Makes heatmaps of an image, so that the decoder alone can be exported."""
+
+    def __init__(self):
+        super().__init__()
+        self.decoder = QuarterPixelDecoder.of_codec(CODEC)
+
+    def forward(self, images):
+        return self.decoder(images[:, :1] * torch.from_numpy(heatmaps()))
+
+
+@pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
+def test_the_runtimes_decode_as_the_codec(tmp_path, suffix):
+    import openvino
+
+    file = tmp_path / 'decoder.onnx'
+    torch.onnx.export(
+        Alone().eval(),
+        (torch.ones(2, 3, HEIGHT, WIDTH),),
+        file,
+        output_names=['keypoints', 'scores'],
+        dynamic_shapes=dict(images={0: torch.export.Dim('batch')}),
+        dynamo=True,
+        verbose=False,
+    )
+    if suffix == '.xml':
+        openvino.save_model(openvino.convert_model(file), file.with_suffix('.xml'))
+    expected = decoded(heatmaps())
+
+    keypoints, scores = open_runtime(file.with_suffix(suffix))(
+        np.ones((1, 3, HEIGHT, WIDTH), np.float32)
+    )
+
+    np.testing.assert_allclose(keypoints, expected[0])
+    np.testing.assert_allclose(
+        scores, expected[1], rtol=1e-3 if suffix == '.xml' else 0
+    )
+
+
+@pytest.mark.parametrize(
+    ('codec', 'kind'),
+    [
+        (MSRAHeatmap((24, 28), (6, 7), 2, unbiased=True), 'with unbiased=True'),
+        (UDPHeatmap((24, 28), (6, 7)), 'is UDPHeatmap'),
+    ],
+)
+def test_a_codec_that_decodes_otherwise_is_refused(codec, kind):
+    with pytest.raises(ValueError, match=f'{kind}.*Export without decoding'):
+        QuarterPixelDecoder.of_codec(codec)

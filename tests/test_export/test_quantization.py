@@ -1,0 +1,96 @@
+"""int8: roughly the same heatmaps from a smaller file."""
+
+import copy
+
+import numpy as np
+import onnx
+import openvino
+import pytest
+import torch
+
+from ldcrn_mm.export.onnx import to_onnx
+from ldcrn_mm.export.quantization import quantize_onnx, quantize_openvino
+from ldcrn_mm.export.trained import form_to_export
+from ldcrn_mm.runtimes import open_runtime
+
+from .conftest import noise
+
+WRITE = {'.onnx': quantize_onnx, '.xml': quantize_openvino}
+IMAGES = noise(8, 3, 64, 48, seed=2).numpy()
+
+
+def error_of(file, expected):
+    found = open_runtime(file)(noise(3, 3, 64, 48).numpy())
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+def quantized_convolutions(file):
+    """How many convolutions have weights that are stored in 8 bits."""
+    if file.suffix == '.xml':
+        nodes = openvino.Core().read_model(file).get_ops()
+        kinds = [
+            node.input_value(1).get_node().get_type_name()
+            for node in nodes
+            if node.get_type_name() == 'Convolution'
+        ]
+        return len(kinds) - kinds.count('Constant')
+    nodes = onnx.load(file).graph.node
+    made_by = {name: node.op_type for node in nodes for name in node.output}
+    kinds = [made_by.get(node.input[1]) for node in nodes if node.op_type == 'Conv']
+    return kinds.count('DequantizeLinear')
+
+
+@pytest.mark.parametrize('suffix', WRITE)
+def test_heatmaps_are_roughly_those_of_the_estimator(graph, expected, tmp_path, suffix):
+    file = WRITE[suffix](copy.deepcopy(graph), tmp_path / f'int8{suffix}', IMAGES)
+
+    assert open_runtime(file).precision == 'int8'
+    assert 1e-4 < error_of(file, expected) < 0.15
+    convolutions = [node for node in graph.graph.node if node.op_type == 'Conv']
+    assert quantized_convolutions(file) == len(convolutions)
+
+
+@pytest.mark.parametrize('suffix', WRITE)
+def test_layers_can_be_left_out(graph, tmp_path, suffix):
+    keep = ['backbone.stem.0.0', 'head.final_layer']
+    all_of_them, some = (
+        WRITE[suffix](copy.deepcopy(graph), tmp_path / f'{len(k)}{suffix}', IMAGES, k)
+        for k in ([], keep)
+    )
+
+    left = quantized_convolutions(all_of_them) - quantized_convolutions(some)
+    assert left == len(keep)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('suffix', WRITE)
+def test_the_decoding_is_not_quantized(
+    graph, decoding_graph, estimator, tmp_path, suffix
+):
+    heatmaps, decoded = (
+        WRITE[suffix](copy.deepcopy(each), tmp_path / f'{i}{suffix}', IMAGES)
+        for i, each in enumerate((graph, decoding_graph))
+    )
+    images = noise(3, 3, 64, 48).numpy()
+
+    keypoints, _ = open_runtime(decoded)(images)
+
+    for found, maps in zip(keypoints, open_runtime(heatmaps)(images)):
+        expected, _ = estimator.head.decoder.decode(maps)
+        np.testing.assert_allclose(found, expected[0], atol=1e-4)
+
+
+@pytest.mark.parametrize('suffix', WRITE)
+def test_a_layer_that_is_not_there_is_an_error(graph, tmp_path, suffix):
+    with pytest.raises(ValueError, match='no convolution `nowhere`'):
+        WRITE[suffix](graph, tmp_path / f'x{suffix}', IMAGES, ['nowhere'])
+
+
+@pytest.mark.slow
+def test_every_convolution_of_the_deploy_form_is_found_by_its_name(estimator, tmp_path):
+    form = form_to_export(estimator)
+    layers = [n for n, m in form.named_modules() if isinstance(m, torch.nn.Conv2d)]
+
+    file = quantize_onnx(to_onnx(form), tmp_path / 'x.onnx', IMAGES, layers)
+
+    assert quantized_convolutions(file) == 0
