@@ -8,12 +8,26 @@ import pytest
 import ldcrn_mm  # noqa: F401  (registers the modules, provides mmcv._ext)
 
 ROOT = Path(__file__).resolve().parent.parent
+TINY_MODEL = """
+model = dict(
+    backbone=dict(
+        stem_channels=8, channels=(8, 16), num_modules=(1, ), num_blocks=1,
+        num_layers=1, growth_rate=4),
+    neck=dict(in_channels=(8, 16), skip_channels=(8, ), out_channels=8),
+    head=dict(in_channels=8))
+"""
 
 
 @pytest.fixture(scope='session')
 def root() -> Path:
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture(scope='session')
+def tiny_model() -> str:
+    """For a config on top of a recipe: a network of a few thousand weights."""
+    return TINY_MODEL
 
 
 @pytest.fixture(scope='session')

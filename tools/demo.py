@@ -3,6 +3,7 @@
 
     python tools/demo.py photo.jpg CONFIG CHECKPOINT
     python tools/demo.py photo.jpg CONFIG CHECKPOINT --bboxes 50,20,210,400
+    python tools/demo.py photo.jpg CONFIG EXPORTED.onnx
     python tools/demo.py folder/ CONFIG CHECKPOINT --bbox-file annotations.json
     python tools/demo.py video.mp4 CONFIG CHECKPOINT --det-config C --det-checkpoint K
     python tools/demo.py webcam:0 CONFIG CHECKPOINT --show
@@ -35,7 +36,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'input', help='picture, folder of pictures, video, webcam or webcam:NUMBER'
     )
     parser.add_argument('config', help='config file of the pose estimator')
-    parser.add_argument('checkpoint', help='its checkpoint, a path or an address')
+    parser.add_argument(
+        'checkpoint',
+        help='its checkpoint, a path or an address, or what tools/export.py made of '
+        'it (.onnx, .xml)',
+    )
     parser.add_argument(
         '--out-dir', help='folder for results (outputs/demo, or with --show none)'
     )
@@ -220,7 +225,7 @@ def main(argv: list[str] | None = None) -> int:
     MMLogger.get_current_instance().setLevel('WARNING')
     try:
         predict(args)
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:

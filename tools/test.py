@@ -2,10 +2,12 @@
 """Tests a checkpoint, on GPUs or CPUs, with MMPose's options.
 
     python tools/test.py configs/ldcrn_coco.py CHECKPOINT
+    python tools/test.py configs/ldcrn_coco.py EXPORTED.onnx
     bash tools/dist_test.sh configs/ldcrn_coco.py CHECKPOINT 4
 
 COCO is tested on a file of detected persons, with ``--gt-boxes`` on the
-annotated ones.
+annotated ones. What tools/export.py wrote (.onnx, .xml) is tested as it is, with
+the pipelines, the flip test and the decoding of the config.
 """
 
 import argparse
@@ -15,7 +17,9 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import dump
 from mmengine.runner import Runner
 
+from ldcrn_mm.checkpoint import load_weights, read_checkpoint
 from ldcrn_mm.engine import data_files, launch, options, results
+from ldcrn_mm.runtimes import is_exported, use_exported
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,7 +27,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file or address')
+    parser.add_argument(
+        'checkpoint', help='checkpoint file or address, or exported file'
+    )
     parser.add_argument('--out', help='write the metrics to this file (.json, .pkl)')
     parser.add_argument('--dump', help='write the predictions to this file (.pkl)')
     parser.add_argument(
@@ -40,6 +46,8 @@ def parse_args() -> argparse.Namespace:
     options.add_run_options(parser)
     args = options.parse_run_options(parser)
     options.require_checkpoint(parser, args.checkpoint)
+    if is_exported(args.checkpoint) and args.launcher != 'none':
+        parser.error('an exported file is tested in one process, without --launcher')
     options.require_suffix(parser, args.out, results.METRIC_FILES)
     options.require_suffix(parser, args.dump, results.PREDICTION_FILES)
     return args
@@ -47,13 +55,15 @@ def parse_args() -> argparse.Namespace:
 
 def build_config(args: argparse.Namespace) -> Config:
     cfg = options.read_config(args)
-    cfg.load_from = args.checkpoint
+    cfg.load_from = None if is_exported(args.checkpoint) else args.checkpoint
     if args.gt_boxes:
         data_files.use_gt_boxes(cfg)
     if args.badcase:
         results.analyze_bad_cases(cfg, args.show, args.wait_time)
     if args.dump:
         results.dump_predictions(cfg, args.dump)
+    if is_exported(args.checkpoint):
+        cfg.model = use_exported(cfg.model, args.checkpoint)
     data_files.check_data_files(cfg, ['test'])
     return cfg
 
@@ -63,7 +73,12 @@ def main() -> None:
     with options.user_errors():
         cfg = build_config(args)
     launch.set_launcher(cfg, args.launcher)
-    metrics = Runner.from_cfg(cfg).test()
+    runner = Runner.from_cfg(cfg)
+    if cfg.load_from:
+        with options.user_errors():  # where MMEngine only warns
+            weights = read_checkpoint(args.checkpoint)
+            load_weights(runner.model, weights, args.checkpoint)
+    metrics = runner.test()
     if args.out and is_main_process():
         dump(metrics, args.out)
 

@@ -1,19 +1,26 @@
-"""Checkpoints of the original LDCRN code, converted to MMPose's form and back.
+"""Checkpoints: read, loaded, converted from the original code's, and published.
 
 Both codes hold the same tensors in the same shapes; only their names differ. So
 the table in :mod:`.names` is the whole conversion. :mod:`.convert` applies it
 and checks that every tensor is used once and fits, :mod:`.files` reads the forms
-in which checkpoints come.
+in which checkpoints come. :mod:`.publish`, which is not imported with the
+package, makes a checkpoint for inference of one of a training.
 """
 
 from .convert import to_mmpose, to_original
 from .files import Weights, read_mmpose, read_original, write_mmpose, write_original
+from .loading import load_weights
 from .names import mmpose_name, original_name, refuse_original
+from .reading import read_checkpoint
+from .zoo import locate
 
 __all__ = [
     'Weights',
+    'load_weights',
+    'locate',
     'mmpose_name',
     'original_name',
+    'read_checkpoint',
     'read_mmpose',
     'read_original',
     'refuse_original',

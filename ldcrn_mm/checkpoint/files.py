@@ -1,18 +1,16 @@
 """Checkpoint files: the forms in which they come and the forms written."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
-from mmengine.fileio import get_file_backend
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from torch import Tensor
 
 from .convert import SHOWN_NAMES, StateDict, to_mmpose, to_original
+from .reading import read_checkpoint
+from .writing import plain, to_bytes, write_whole
 
 DATASETS = {17: 'coco', 16: 'mpii'}  # by number of joints
 
@@ -61,23 +59,23 @@ def read_original(path: str | Path, which: Literal['best', 'last'] = 'best') -> 
         FileNotFoundError: where there is no such file.
         ValueError: where the file is none of these forms.
     """
-    content = _load(path)
+    content = read_checkpoint(path)
     if 'meta' in content:
         raise ValueError(
             f'{path} is already a checkpoint of MMPose. To write the original '
             "code's form, use --reverse."
         )
     if not {'state_dict', 'best_state_dict'} & set(content):
-        return Weights(_tensors(content, path), 'a bare state dict')
+        return Weights(tensors_in(content, path), 'a bare state dict')
     key = {'best': 'best_state_dict', 'last': 'state_dict'}[which]
     if key not in content:
         raise ValueError(
             f'{path} is a training checkpoint without {key!r}, only with '
             f'{_listing(content)}. Choose the other weights with --which.'
         )
-    info = {k: _plain(content[k]) for k in ('epoch', 'perf') if k in content}
+    info = {k: plain(content[k]) for k in ('epoch', 'perf') if k in content}
     return Weights(
-        _tensors(content[key], path), f'{key!r} of a training checkpoint', info
+        tensors_in(content[key], path), f'{key!r} of a training checkpoint', info
     )
 
 
@@ -88,32 +86,18 @@ def read_mmpose(path: str | Path) -> Weights:
         FileNotFoundError: where there is no such file.
         ValueError: where the file is no such checkpoint.
     """
-    content = _load(path)
+    content = read_checkpoint(path)
     if 'state_dict' not in content:
         raise ValueError(
             f'{path} is no checkpoint of MMPose: one is a dict with `meta` and '
             f'`state_dict`, but this holds {_listing(content)}.'
         )
     return Weights(
-        _tensors(content['state_dict'], path), "'state_dict' of an MMPose checkpoint"
+        tensors_in(content['state_dict'], path), "'state_dict' of an MMPose checkpoint"
     )
 
 
-def _load(path: str | Path) -> Mapping[str, Any]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'checkpoint file not found: {path}')
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # of any type, where the file is not torch's
-        lines = str(error).splitlines() or [type(error).__name__]
-        reason = next((text for text in lines if 'WeightsUnpickler' in text), lines[0])
-        raise ValueError(f'{path} cannot be read as weights: {reason}') from error
-    if not isinstance(content, Mapping):
-        raise ValueError(f'{path} holds a {type(content).__name__}, not a dict.')
-    return content
-
-
-def _tensors(content: Any, path: str | Path) -> StateDict:
+def tensors_in(content: Any, path: str | Path) -> StateDict:
     """A state dict, with ``module.`` of ``DataParallel`` taken from its names."""
     if not isinstance(content, Mapping) or not all(
         isinstance(value, Tensor) for value in content.values()
@@ -151,8 +135,8 @@ def write_mmpose(weights: Weights, path: str | Path) -> dict[str, Any]:
     dataset = DATASETS.get(len(state_dict['head.final_layer.weight']))
     if dataset:
         config = f'configs/_base_/datasets/{dataset}.py'
-        meta['dataset_meta'] = _plain(parse_pose_metainfo(dict(from_file=config)))
-    _save(dict(meta=meta, state_dict=state_dict), path)
+        meta['dataset_meta'] = plain(parse_pose_metainfo(dict(from_file=config)))
+    write_whole(to_bytes(dict(meta=meta, state_dict=state_dict)), path)
     return meta
 
 
@@ -162,22 +146,4 @@ def write_original(weights: Weights, path: str | Path) -> None:
     Raises:
         ValueError: as :func:`to_original`.
     """
-    _save(to_original(weights.state_dict), path)
-
-
-def _save(content: dict[str, Any], path: str | Path) -> None:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    backend = get_file_backend(backend_args=dict(backend='atomic'))
-    backend.put(buffer.getvalue(), path)  # whole or not at all
-
-
-def _plain(value: Any) -> Any:
-    """``value`` with lists and numbers for what is numpy's."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
+    write_whole(to_bytes(to_original(weights.state_dict)), path)

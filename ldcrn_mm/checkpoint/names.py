@@ -1,7 +1,7 @@
 """The names of the original's tensors and ours: one table, read both ways."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -103,6 +103,11 @@ def _translate(
     return None
 
 
+def is_original(names: Iterable[str]) -> bool:
+    """Whether some tensor has a name that only the original code gives."""
+    return any(name.startswith('layer1.0.denselayer1.') for name in names)
+
+
 def refuse_original(
     module: nn.Module,
     state_dict: Mapping[str, Tensor],
@@ -124,7 +129,7 @@ def refuse_original(
         ValueError: says to convert the file, and the command.
     """
     names = [name.removeprefix(prefix) for name in (*state_dict, *unexpected_keys)]
-    if any(name.startswith('layer1.0.denselayer1.') for name in names):
+    if is_original(names):
         raise ValueError(
             'This checkpoint is of the original LDCRN code, whose tensors have other '
             f'names. Convert it, and load what that writes:\n    {COMMAND}'

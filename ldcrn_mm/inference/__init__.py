@@ -13,13 +13,10 @@ inference API::
 from .boxes import read_boxes
 from .inferencer import TopdownInferencer
 from .inputs import Video, open_inputs
-from .weights import load_weights, read_checkpoint
 
 __all__ = [
     'TopdownInferencer',
     'Video',
-    'load_weights',
     'open_inputs',
     'read_boxes',
-    'read_checkpoint',
 ]

@@ -17,9 +17,10 @@ from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample, merge_data_samples
 from torch import nn
 
+from ..checkpoint import load_weights, read_checkpoint
+from ..runtimes import is_exported, use_exported
 from .boxes import Boxes, boxes_per_picture, check_boxes
 from .inputs import Inputs, Picture, Video, open_inputs, read_picture
-from .weights import load_weights, read_checkpoint
 
 
 class TopdownInferencer(Pose2DInferencer):
@@ -48,7 +49,8 @@ class TopdownInferencer(Pose2DInferencer):
 
     Args:
         model: path of a config, the config, or a name from MMPose's model zoo.
-        weights: path or address of the checkpoint.
+        weights: path or address of the checkpoint, or an exported file, see
+            :func:`ldcrn_mm.runtimes.open_runtime`.
         device: by default a GPU where there is one.
         scope: where a name of ``model`` is looked up.
         det_model: config path or name of an MMDetection model, ``None`` or
@@ -61,6 +63,7 @@ class TopdownInferencer(Pose2DInferencer):
         FileNotFoundError: where a config or checkpoint does not exist.
         ValueError: where the config is not of a top-down model, or the
             checkpoint not of the config.
+        ImportError: where the runtime of an exported file is not installed.
     """
 
     forward_kwargs: ClassVar[set] = set()
@@ -110,13 +113,18 @@ class TopdownInferencer(Pose2DInferencer):
             )
         if not weights:
             raise ValueError('The model needs a checkpoint: `weights` is missing.')
-        checkpoint = read_checkpoint(weights)
-        model = MODELS.build(cfg.model)
-        load_weights(model, checkpoint, weights)
+        meta = {}
+        if is_exported(weights):
+            model = MODELS.build(use_exported(cfg.model, weights))
+        else:
+            checkpoint = read_checkpoint(weights)
+            model = MODELS.build(cfg.model)
+            load_weights(model, checkpoint, weights)
+            meta = checkpoint.get('meta', {})
         model.cfg = cfg
-        model.dataset_meta = checkpoint.get('meta', {}).get(
-            'dataset_meta'
-        ) or dataset_meta_from_config(cfg, 'test')
+        model.dataset_meta = meta.get('dataset_meta') or dataset_meta_from_config(
+            cfg, 'test'
+        )
         return model.to(device).eval()
 
     def _init_collate(self, cfg: Config) -> Callable:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ldcrn_mm.inference import load_weights, read_checkpoint
+from ldcrn_mm.checkpoint import load_weights
 
 
 class Model(nn.Module):
@@ -34,6 +34,11 @@ def test_loads_every_weight(model, state):
 def test_takes_bare_and_wrapped_state_dicts(model, state):
     wrapped = {f'module.{name}': value for name, value in state.items()}
     load_weights(model, wrapped, 'file')
+    assert torch.equal(model.head.weight, state['head.weight'])
+
+
+def test_a_model_that_is_wrapped_for_several_gpus_gets_them_too(model, state):
+    load_weights(nn.DataParallel(model), dict(state_dict=state), 'file')
     assert torch.equal(model.head.weight, state['head.weight'])
 
 
@@ -89,38 +94,3 @@ def test_modules_see_the_version_that_was_saved(model, state):
     )
     load_weights(model, state, 'file')
     assert seen == [2]
-
-
-def test_reads_what_torch_saves(state, tmp_path):
-    file = tmp_path / 'checkpoint.pth'
-    torch.save(dict(state_dict=state, meta=dict(epoch=3)), file)
-    assert read_checkpoint(str(file))['meta'] == dict(epoch=3)
-
-
-def test_broken_and_foreign_files_are_errors(state, tmp_path):
-    file = tmp_path / 'checkpoint.pth'
-    torch.save(state, file)
-    whole = file.read_bytes()
-    for content in (whole[: len(whole) // 2], b'', b'<html>not found</html>'):
-        file.write_bytes(content)
-        with pytest.raises(ValueError, match='broken, or no checkpoint') as caught:
-            read_checkpoint(str(file))
-        assert 'to `False`' not in str(caught.value)
-
-
-def test_code_in_a_checkpoint_is_not_run(tmp_path):
-    class Code:
-        def __reduce__(self):
-            return print, ('run',)
-
-    torch.save(dict(state_dict=Code()), tmp_path / 'checkpoint.pth')
-    with pytest.raises(ValueError, match=r'weights_only=True: .*print'):
-        read_checkpoint(str(tmp_path / 'checkpoint.pth'))
-
-
-def test_other_contents_are_errors(tmp_path):
-    torch.save([1, 2], tmp_path / 'list.pth')
-    with pytest.raises(ValueError, match='holds a list'):
-        read_checkpoint(str(tmp_path / 'list.pth'))
-    with pytest.raises(FileNotFoundError, match='nowhere'):
-        read_checkpoint(str(tmp_path / 'nowhere.pth'))

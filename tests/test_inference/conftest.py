@@ -11,28 +11,22 @@ from torch import nn
 
 from ldcrn_mm.inference import TopdownInferencer
 
-CONFIG = """
-_base_ = ['{root}/configs/ldcrn_{name}.py']
-model = dict(
-    backbone=dict(
-        stem_channels=8, channels=(8, 16), num_modules=(1, ), num_blocks=1,
-        num_layers=1, growth_rate=4),
-    neck=dict(in_channels=(8, 16), skip_channels=(8, ), out_channels=8),
-    head=dict(in_channels=8))
-"""
-
 
 @pytest.fixture(scope='session')
-def config(root: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def config(
+    root: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFactory
+) -> str:
     file = tmp_path_factory.mktemp('config') / 'tiny.py'
-    file.write_text(CONFIG.format(root=root, name='coco'))
+    file.write_text(f"_base_ = '{root}/configs/ldcrn_coco.py'\n{tiny_model}")
     return str(file)
 
 
 @pytest.fixture(scope='session')
-def mpii_config(root: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def mpii_config(
+    root: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFactory
+) -> str:
     file = tmp_path_factory.mktemp('config') / 'tiny_mpii.py'
-    file.write_text(CONFIG.format(root=root, name='mpii'))
+    file.write_text(f"_base_ = '{root}/configs/ldcrn_mpii.py'\n{tiny_model}")
     return str(file)
 
 

@@ -14,6 +14,7 @@ from mmengine.structures import InstanceData
 from mmpose.apis import MMPoseInferencer, inference_topdown
 from mmpose.structures import PoseDataSample
 
+from ldcrn_mm.export import export_onnx, export_openvino
 from ldcrn_mm.inference import TopdownInferencer, read_boxes
 
 RTMDET = 'rtmdet_tiny_8xb32-300e_coco'
@@ -405,3 +406,24 @@ def plain(result):
         dict(person, bbox_score=float(person['bbox_score']))
         for person in result['predictions'][0]
     ]
+
+
+@pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
+def test_an_exported_network_finds_what_its_checkpoint_finds(
+    inferencer, config, picture, tmp_path, suffix
+):
+    write = {'.onnx': export_onnx, '.xml': export_openvino}[suffix]
+    file = write(inferencer.model, tmp_path / f'tiny{suffix}')
+
+    (found,) = instances(TopdownInferencer(config, file), picture, bboxes=BOXES)
+
+    (expected,) = instances(inferencer, picture, bboxes=BOXES)
+    for key in ('keypoints', 'keypoint_scores', 'bboxes', 'bbox_scores'):
+        np.testing.assert_allclose(found[key], expected[key], atol=1e-3, err_msg=key)
+
+
+def test_a_network_exported_for_another_size_is_refused(inferencer, config, tmp_path):
+    file = export_onnx(inferencer.model, tmp_path / 'small.onnx', (96, 128))
+
+    with pytest.raises(ValueError, match='takes images of 96x128'):
+        TopdownInferencer(config, file)

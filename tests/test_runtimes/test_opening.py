@@ -138,7 +138,7 @@ def test_a_missing_runtime_is_named_with_what_installs_it(
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules, f'ldcrn_mm.runtimes.{module}', raising=False)
 
-    with pytest.raises(ImportError, match='pip install openvino'):
+    with pytest.raises(ImportError, match=f'pip install {module}'):
         open_runtime(path)
 
 

@@ -16,12 +16,6 @@ from PIL import Image
 NUM_IMAGES, SIZE = 4, 64
 TINY_CONFIG = """
 _base_ = ['{root}/configs/ldcrn_coco.py']
-model = dict(
-    backbone=dict(
-        stem_channels=8, channels=(8, 16), num_modules=(1, ), num_blocks=1,
-        num_layers=1, growth_rate=4),
-    neck=dict(in_channels=(8, 16), skip_channels=(8, ), out_channels=8),
-    head=dict(in_channels=8))
 files = dict(
     data_root='{data}', ann_file='annotations.json', data_prefix=dict(img='images/'))
 loader = dict(batch_size=2, num_workers=0, persistent_workers=False, dataset=files)
@@ -94,11 +88,14 @@ def mini_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='session')
 def tiny_config(
-    root: Path, mini_coco: Path, tmp_path_factory: pytest.TempPathFactory
+    root: Path,
+    mini_coco: Path,
+    tiny_model: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """The COCO recipe with a network of a few thousand weights."""
     config = tmp_path_factory.mktemp('configs') / 'tiny.py'
-    config.write_text(TINY_CONFIG.format(root=root, data=mini_coco))
+    config.write_text(TINY_CONFIG.format(root=root, data=mini_coco) + tiny_model)
     return config
 
 

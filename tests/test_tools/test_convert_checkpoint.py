@@ -84,7 +84,7 @@ def test_nothing_is_overwritten_unasked(convert, tmp_path, capsys):
         with pytest.raises(SystemExit):
             convert(tmp_path / 'a.pth', target)
         assert message in capsys.readouterr().err
-    with pytest.raises(SystemExit, match='cannot be read'):
+    with pytest.raises(SystemExit, match='broken, or no checkpoint'):
         convert(tmp_path / 'a.pth', tmp_path / 'b.pth', '--overwrite')
     assert (tmp_path / 'b.pth').read_text() == 'precious'
 

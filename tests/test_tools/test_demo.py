@@ -263,6 +263,15 @@ def test_files_that_do_not_fit(run, folder, root, tmp_path, capsys):
     assert 'is no checkpoint of the model in the config' in capsys.readouterr().err
 
 
+def test_an_exported_file_stands_in_for_the_checkpoint(run, folder, tmp_path, capsys):
+    weights = tmp_path / 'broken.xml'
+    weights.write_text('nonsense')
+    assert run(folder / '1.png', weights=weights) == 1
+    assert f'OpenVINO cannot read `{weights}`' in capsys.readouterr().err
+    assert run(folder / '1.png', weights='nowhere.onnx') == 1
+    assert 'no exported network `nowhere.onnx`' in capsys.readouterr().err
+
+
 def test_results_have_a_place_by_default(demo, monkeypatch):
     monkeypatch.setenv('DISPLAY', ':0')
     words = ['a.jpg', 'config.py', 'checkpoint.pth']

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from mmengine.fileio import load
 
 DETECTED = [5, 5, 55, 59]  # what mini_coco's files say, as corners
@@ -92,6 +93,17 @@ def test_a_missing_checkpoint_is_named(tool, tiny_config, capsys):
     assert 'checkpoint not found: nowhere.pth' in ended(module, capsys)
 
 
+def test_weights_that_do_not_fit_are_not_tested(tool, tiny_config, tmp_path, capsys):
+    path = tmp_path / 'other.pth'
+    torch.save(dict(state_dict={'head.final_layer.bias': torch.zeros(17)}), path)
+    module = tool('test.py', tiny_config, path, '--work-dir', tmp_path)
+
+    message = ended(module, capsys)
+
+    assert f'`{path}` is no checkpoint of the model in the config' in message
+    assert 'missing (such as backbone.stem' in message
+
+
 @pytest.mark.parametrize(
     ('option', 'endings'), [('--out', '.json or'), ('--dump', '.pkl or')]
 )
@@ -129,3 +141,19 @@ def test_several_metrics_and_a_dump_stand_side_by_side(tool, tiny_config, checkp
 
     assert coco.nms_mode == 'none'
     assert dump == dict(type='DumpResults', out_file_path='people.pkl')
+
+
+def test_an_exported_file_is_tested_in_one_process(tool, tiny_config, tmp_path, capsys):
+    file = tmp_path / 'some.onnx'
+    file.touch()
+    module = tool('test.py', tiny_config, file, '--launcher', 'pytorch')
+
+    assert 'in one process, without --launcher' in ended(module, capsys)
+
+
+def test_a_broken_exported_file_is_named(tool, tiny_config, tmp_path, capsys):
+    file = tmp_path / 'some.onnx'
+    file.write_text('nonsense')
+    module = tool('test.py', tiny_config, file, '--work-dir', tmp_path)
+
+    assert f'cannot read `{file}`' in ended(module, capsys)

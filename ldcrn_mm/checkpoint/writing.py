@@ -1,0 +1,44 @@
+"""Writing checkpoints that bare PyTorch reads with ``weights_only=True``."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..engine.storage import AtomicLocalBackend
+
+
+def plain(value: Any) -> Any:
+    """``value`` of Python's own types: lists and numbers for what is numpy's.
+
+    Raises:
+        TypeError: where something in it is neither a number, text, list, dict
+            nor an array of these.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    raise TypeError(
+        f'The meta of a checkpoint holds a {type(value).__name__}, which has no plain '
+        'form. Expected numbers, text, lists, dicts and arrays of these.'
+    )
+
+
+def to_bytes(content: dict[str, Any]) -> bytes:
+    """The file of a checkpoint; the same content gives the same bytes."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def write_whole(content: bytes, path: str | Path) -> None:
+    """Writes a file that appears whole or not at all, and its folder."""
+    AtomicLocalBackend().put(content, path)

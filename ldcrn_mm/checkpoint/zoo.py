@@ -1,0 +1,75 @@
+"""Published checkpoints by name: ``ldcrn_mm://NAME``.
+
+The names are those of the metafile, in which MMEngine's inferencers and mim look
+too. A checkpoint that comes with this package stands in its folder ``weights/``
+and in the metafile as ``Weights: ldcrn_mm://FILE.pth``, so that it is found from
+any folder, by name or not; any other has its address on the web there.
+"""
+
+from pathlib import Path
+
+SCHEME = 'ldcrn_mm://'
+WEIGHTS = Path(__file__).resolve().parent.parent / 'weights'
+
+
+def locate(source: str) -> str:
+    """Path or address of what ``ldcrn_mm://`` names; any other as it is.
+
+    Args:
+        source: ``ldcrn_mm://`` with the name or alias of a model, in any case,
+            or with the name of a file in the package's ``weights/``.
+
+    Raises:
+        FileNotFoundError: where the package has no such file.
+        ValueError: where no model has this name, or its weights have not been
+            published.
+    """
+    if not source.startswith(SCHEME):
+        return source
+    name = source.removeprefix(SCHEME)
+    return _file(name) if name.endswith('.pth') else locate(_weights(name))
+
+
+def _file(name: str) -> str:
+    if Path(name).name != name or not (WEIGHTS / name).is_file():
+        raise FileNotFoundError(
+            f'No file {name} comes with ldcrn_mm. There are: '
+            f'{", ".join(sorted(f.name for f in WEIGHTS.glob("*.pth"))) or "none"}.'
+        )
+    return str(WEIGHTS / name)
+
+
+def _weights(name: str) -> str:
+    """What the metafile has under ``Weights``."""
+    models = _models()
+    if name.lower() not in models:
+        raise ValueError(
+            f'No model of ldcrn_mm is called {name!r}. There are: '
+            f'{", ".join(sorted(models)) or "none"}.'
+        )
+    weights = models[name.lower()]
+    if weights is None:
+        raise ValueError(
+            f'The weights of {name} have not been published yet; its config can be '
+            'trained.'
+        )
+    if '://' not in weights or weights.removeprefix(SCHEME).lower() in models:
+        raise ValueError(
+            f'The metafile has `Weights: {weights}` for {name}. Expected an address '
+            f'on the web, or {SCHEME}FILE.pth for a file in {WEIGHTS}.'
+        )
+    return weights
+
+
+def _models() -> dict[str, str | None]:
+    """Weights by the names and aliases of the models, in lower case."""
+    from mmengine.infer import BaseInferencer  # brings in its progress bars
+
+    folder = BaseInferencer._get_repo_or_mim_dir('ldcrn_mm')
+    found = {}
+    for model in BaseInferencer._get_models_from_metafile(folder):
+        weights = model['Weights']
+        weights = weights[0] if isinstance(weights, list) else weights
+        for name in (model['Name'], *model.get('Alias', ())):
+            found[name.lower()] = weights
+    return found

@@ -1,0 +1,72 @@
+#!/usr/bin/env python
+r"""Makes a checkpoint for inference of one of a training, and its model card.
+
+    python tools/publish_model.py work_dirs/ldcrn_coco/epoch_400.pth published/ \
+        --config configs/ldcrn_coco.py --log work_dirs/ldcrn_coco
+
+It holds the weights and plain meta information, is named NAME-HASH.pth, by which
+torch.hub and mim check a download, and loads wherever PyTorch loads weights only.
+The metafile entry that is printed makes it known by its name.
+"""
+
+import argparse
+from pathlib import Path
+
+from ldcrn_mm.checkpoint.publish import publish
+from ldcrn_mm.engine.options import require_checkpoint
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('source', metavar='IN', help='checkpoint of the training')
+    parser.add_argument(
+        'target',
+        type=Path,
+        metavar='OUT',
+        help='folder, or NAME.pth, to which the hash is added',
+    )
+    parser.add_argument('--config', help='check that the weights are of this model')
+    parser.add_argument(
+        '--log', help="the training's work dir or scalars.json, for the card"
+    )
+    parser.add_argument(
+        '--dtype',
+        choices=['fp32', 'fp16'],
+        default='fp32',
+        help='precision of the file; fp16 halves it, and any model loads it',
+    )
+    parser.add_argument(
+        '--weights',
+        choices=['model', 'ema'],
+        help='of a training with EMAHook: the model, or (by default) the averages',
+    )
+    args = parser.parse_args()
+    require_checkpoint(parser, args.source)
+    if args.config and not Path(args.config).is_file():
+        parser.error(f'config file not found: {args.config}')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        published = publish(
+            args.source,
+            args.target,
+            config=args.config,
+            log=args.log,
+            dtype=args.dtype,
+            weights=args.weights,
+        )
+    except (FileExistsError, FileNotFoundError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from error
+    print(f'wrote {published.checkpoint}')
+    print(f'wrote {published.card}')
+    print('For the metafile (with its address, or the file in ldcrn_mm/weights/):\n')
+    print(published.metafile)
+
+
+if __name__ == '__main__':
+    main()
