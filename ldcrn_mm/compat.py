@@ -99,6 +99,7 @@ def allow_mmengine_checkpoints() -> None:
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
+            bytes,  # how the data of an empty array is pickled
             np.ndarray,
             np.dtype,
             *numpy_dtypes,

@@ -190,6 +190,14 @@ class TestCheckpoints:
         assert read['array'].dtype == array.dtype
         assert read['scalar'] == array[0, 0]
 
+    def test_empty_arrays_are_read(self):
+        """Those of a data set without a skeleton: their bytes are pickled as such."""
+        array = np.empty((0, 2), np.float32)
+
+        read = loaded(dict(array=array))['array']
+
+        assert (read.shape, read.dtype) == (array.shape, array.dtype)
+
     def test_arrays_saved_under_numpy_1_are_read(self):
         array, scalar = np.arange(3.0), np.float32(2.5)
         with io.BytesIO() as file:
