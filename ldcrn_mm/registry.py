@@ -7,9 +7,12 @@ registries; with them ``default_scope = 'ldcrn_mm'`` in a config, or
 ``MMPoseInferencer(..., scope='ldcrn_mm')``, imports this package by itself.
 """
 
+import sys
+
 import mmpose.registry as host
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
+from mmengine.registry import init_default_scope as set_default_scope
 
 
 def _child(parent: Registry) -> Registry:
@@ -30,11 +33,29 @@ globals().update(CHILDREN)
 __all__ = [*CHILDREN]
 
 
+def register_all_modules(init_default_scope: bool = True) -> None:
+    """Registers this package's modules; MMPose's follow when they are looked up.
+
+    The registering is what the import of ``ldcrn_mm`` has done by now.
+
+    Args:
+        init_default_scope: also makes ``ldcrn_mm`` the scope in which registries
+            look from now on.
+    """
+    if init_default_scope:
+        set_default_scope('ldcrn_mm')
+
+
 def make_resolvable() -> None:
     """Lets ``_base_ = 'ldcrn_mm::folder/config.py'`` find our configs.
 
     MMEngine maps the name to a distribution and looks in its folder of
     site-packages, where an editable install has nothing. No distribution has
     the module's own name, so it asks Python for the module instead.
+
+    ``mmengine.hub.get_model`` then imports ``<package>.utils``, the place that
+    every package of OpenMMLab has for ``register_all_modules``. Here that is
+    this module.
     """
     MODULE2PACKAGE['ldcrn_mm'] = 'ldcrn_mm'
+    sys.modules['ldcrn_mm.utils'] = sys.modules[__name__]

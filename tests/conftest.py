@@ -16,6 +16,16 @@ model = dict(
     neck=dict(in_channels=(8, 16), skip_channels=(8, ), out_channels=8),
     head=dict(in_channels=8))
 """
+SMALL_IMAGES = """
+codec = dict(type='MSRAHeatmap', input_size=(48, 64), heatmap_size=(12, 16), sigma=2)
+model['head']['decoder'] = codec
+val_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='GetBBoxCenterScale'),
+    dict(type='TopdownAffine', input_size=(48, 64)),
+    dict(type='PackPoseInputs'),
+]
+"""
 
 
 @pytest.fixture(scope='session')
@@ -28,6 +38,12 @@ def root() -> Path:
 def tiny_model() -> str:
     """For a config on top of a recipe: a network of a few thousand weights."""
     return TINY_MODEL
+
+
+@pytest.fixture(scope='session')
+def small_images() -> str:
+    """For a config: images of 48x64 in its codec, its decoder and ``val_pipeline``."""
+    return SMALL_IMAGES
 
 
 @pytest.fixture(scope='session')

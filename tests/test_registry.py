@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 
+import mmengine.hub
 import mmpose.registry
 import pytest
 import torch
@@ -100,3 +101,26 @@ def test_an_inherited_head_works_on_the_network(tmp_path, scope):
     heatmaps = model.head(model.extract_feat(torch.rand(1, 3, 64, 64)))
 
     assert heatmaps.shape == (1, 17, 16, 16)
+
+
+def current_scope():
+    return DefaultScope.get_current_instance().scope_name
+
+
+def test_the_hub_of_mmengine_builds_a_model_by_name():
+    model = mmengine.hub.get_model(
+        'ldcrn_mm::ldcrn/td-hm_ldcrn-tiny_synthetic-128x96.py'
+    )
+
+    assert isinstance(model.backbone, LDCRN)
+    assert isinstance(model.head, LDCRNHead)
+
+
+@pytest.mark.parametrize(
+    ('init_default_scope', 'scope'), [(True, 'ldcrn_mm'), (False, 'mmengine')]
+)
+def test_the_scope_is_set_only_where_asked_for(init_default_scope, scope):
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        registry.register_all_modules(init_default_scope)
+
+        assert current_scope() == scope

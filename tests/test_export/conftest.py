@@ -16,15 +16,7 @@ from ldcrn_mm.export import export_onnx, export_openvino
 from ldcrn_mm.export.onnx import OPSET, to_onnx
 
 SIZE = (48, 64)
-CODEC = """
-codec = dict(type='MSRAHeatmap', input_size=(48, 64), heatmap_size=(12, 16), sigma=2)
-model['head']['decoder'] = codec
-val_pipeline = [
-    dict(type='LoadImage'),
-    dict(type='GetBBoxCenterScale'),
-    dict(type='TopdownAffine', input_size=(48, 64)),
-    dict(type='PackPoseInputs'),
-]
+VALIDATION = """
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 """
 
@@ -48,10 +40,14 @@ def give_weights(model: nn.Module) -> nn.Module:
 
 @pytest.fixture(scope='session')
 def config(
-    root: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFactory
+    root: Path,
+    tiny_model: str,
+    small_images: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Config:
     file = tmp_path_factory.mktemp('config') / 'tiny.py'
-    file.write_text(f"_base_ = '{root}/configs/ldcrn_coco.py'\n{tiny_model}{CODEC}")
+    base = f"_base_ = '{root}/configs/ldcrn_coco.py'\n"
+    file.write_text(base + tiny_model + small_images + VALIDATION)
     return Config.fromfile(file)
 
 

@@ -12,24 +12,16 @@ from mmpose.registry import MODELS
 
 from ldcrn_mm.runtimes import open_runtime
 
-SMALL = """
-codec = dict(type='MSRAHeatmap', input_size=(48, 64), heatmap_size=(12, 16), sigma=2)
-model['head']['decoder'] = codec
-val_pipeline = [
-    dict(type='LoadImage'),
-    dict(type='GetBBoxCenterScale'),
-    dict(type='TopdownAffine', input_size=(48, 64)),
-    dict(type='PackPoseInputs'),
-]
+PIPELINES = """
 val_dataloader['dataset']['pipeline'] = val_pipeline
 test_dataloader['dataset']['pipeline'] = val_pipeline
 """
 
 
 @pytest.fixture(scope='module')
-def config(tiny_config, tmp_path_factory):
+def config(tiny_config, small_images, tmp_path_factory):
     file = tmp_path_factory.mktemp('config') / 'small.py'
-    file.write_text(tiny_config.read_text() + SMALL)
+    file.write_text(tiny_config.read_text() + small_images + PIPELINES)
     return file
 
 
