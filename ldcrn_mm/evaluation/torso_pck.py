@@ -23,16 +23,19 @@ class TorsoPCKAccuracy(BaseMetric):
     JHMDB's own joints.)
 
     The metrics are ``PCK``, over all joints alike, and ``Shoulder PCK`` to
-    ``Ankle PCK``; one of which no joint is annotated is left out.
+    ``Ankle PCK``; one of which no joint counts is left out.
 
     Args:
         thr: largest distance, in torsos.
+        min_visibility: the lowest ``v`` of the annotation file that counts: 1
+            for all annotated joints; 2 for no others than those that COCO calls
+            visible, where ``v = 1`` marks what is not to be measured by.
         collect_device: ``'cpu'`` or ``'gpu'``, for several processes.
         prefix: put before the names of the metrics.
 
     Raises:
-        ValueError: where the keypoints are not COCO's 17, or a person's
-            shoulders and hips are not annotated.
+        ValueError: where the keypoints are not COCO's 17, a person's shoulders
+            and hips are not annotated, or ``min_visibility`` is not 1 or 2.
 
     References:
         Yang, Ramanan: "Articulated human detection with flexible mixtures of
@@ -41,13 +44,20 @@ class TorsoPCKAccuracy(BaseMetric):
     """
 
     def __init__(
-        self, thr: float = 0.2, collect_device: str = 'cpu', prefix: str | None = None
+        self,
+        thr: float = 0.2,
+        min_visibility: int = 1,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
+        if min_visibility not in (1, 2):
+            raise ValueError(f'min_visibility is 1 or 2, but it is {min_visibility}.')
         self.thr = thr
+        self.min_visibility = min_visibility
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
-        """Keeps for each person which joints are annotated, and which are found."""
+        """Keeps for each person which joints count, and which are found."""
         for sample in data_samples:
             annotated = sample['gt_instances']
             points = np.asarray(annotated['keypoints'])[0]
@@ -55,10 +65,13 @@ class TorsoPCKAccuracy(BaseMetric):
             seen = visible.reshape(len(points), -1)[:, 0] > 0
             found = np.asarray(sample['pred_instances']['keypoints'])[0]
             distances = np.linalg.norm(found - points, axis=-1)
-            self.results.append((seen, distances <= self.thr * _torso(points, seen)))
+            right = distances <= self.thr * _torso(points, seen)
+            if self.min_visibility == 2:
+                seen = seen & (_visibility(sample) == 2)
+            self.results.append((seen, right))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """The shares, in percent, over everybody's annotated joints."""
+        """The shares, in percent, over everybody's joints that count."""
         seen, right = (np.array(values) for values in zip(*results))
 
         def share(joints: list[int]) -> float | None:
@@ -71,6 +84,11 @@ class TorsoPCKAccuracy(BaseMetric):
         return {
             name: float(value) for name, value in shares.items() if value is not None
         }
+
+
+def _visibility(sample: dict) -> np.ndarray:
+    """``v`` of the annotation file, (17,): MMPose's data sets clip theirs to 1."""
+    return np.reshape(sample['raw_ann_info']['keypoints'], (-1, 3))[:, 2]
 
 
 def _torso(points: np.ndarray, seen: np.ndarray) -> float:

@@ -1,10 +1,16 @@
 """PCK in torsos, against counting by hand."""
 
+import json
 import math
 
+import cv2
 import numpy as np
 import pytest
-from mmpose.registry import METRICS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
+from mmpose.registry import DATASETS, METRICS
 
 from ldcrn_mm.evaluation import TorsoPCKAccuracy
 
@@ -102,3 +108,80 @@ def test_exception_where_there_is_no_torso(joint):
     seen[joint] = 0
     with pytest.raises(ValueError, match='shoulders and hips'):
         evaluate(sample(person(), person(), seen))
+
+
+def dataset_of(root, folder, people):
+    """The COCO recipe's validation set of people, given as (17, 3) with ``v``."""
+    cv2.imwrite(str(folder / '1.png'), np.zeros((200, 200, 3), np.uint8))
+    annotations = [
+        dict(
+            id=i,
+            image_id=1,
+            category_id=1,
+            bbox=[10, 10, 180, 180],
+            area=9000,
+            iscrowd=0,
+            num_keypoints=17,
+            keypoints=points.ravel().tolist(),
+        )
+        for i, points in enumerate(people, start=1)
+    ]
+    image = dict(id=1, file_name='1.png', width=200, height=200)
+    category = dict(id=1, name='person', keypoints=[''] * 17, skeleton=[])
+    content = dict(images=[image], annotations=annotations, categories=[category])
+    (folder / 'people.json').write_text(json.dumps(content))
+    dataset = Config.fromfile(root / 'configs/ldcrn_coco.py').val_dataloader.dataset
+    dataset.update(
+        data_root=str(folder), ann_file='people.json', data_prefix=dict(img='')
+    )
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        return DATASETS.build(dataset)
+
+
+def with_visibility(points, hidden=(), unknown=()):
+    labelled = np.concatenate([points + 100, np.full((17, 1), 2.0)], axis=1)
+    labelled[list(hidden), 2] = 1
+    labelled[list(unknown)] = 0
+    return labelled
+
+
+@pytest.mark.parametrize(('least', 'wrong', 'counted'), [(1, 2, 11), (2, 1, 9)])
+def test_hidden_joints_of_a_data_set_count_only_if_asked(
+    root, tmp_path, least, wrong, counted
+):
+    """Missed: 7 and 13; 7 and 9 are hidden, 16 is unknown."""
+    people = [with_visibility(person(20), hidden=[0, 7, 9], unknown=[16])]
+    dataset = dataset_of(root, tmp_path, people)
+    (packed,) = pseudo_collate([dataset[0]])['data_samples']
+    assert packed.gt_instances.keypoints_visible.max() == 1  # v is not in here
+    found = person(20) + 100
+    found[[7, 13]] += 1000
+    packed.pred_instances = InstanceData(keypoints=found[None])
+
+    metrics = evaluate(packed.to_dict(), min_visibility=least)
+
+    assert metrics['PCK'] == pytest.approx(100 * (counted - wrong) / counted)
+    assert metrics['Wrist PCK'] == 100
+
+
+@pytest.mark.parametrize('least', [1, 2])
+def test_hidden_shoulders_and_hips_still_measure_the_torso(root, tmp_path, least):
+    dataset = dataset_of(
+        root, tmp_path, [with_visibility(person(20), hidden=[5, 6, 11, 12])]
+    )
+    (packed,) = pseudo_collate([dataset[0]])['data_samples']
+    found = person(20) + 100
+    found[15] += (0, 3.9)
+    found[16] += (0, 4.1)
+    packed.pred_instances = InstanceData(keypoints=found[None])
+
+    metrics = evaluate(packed.to_dict(), min_visibility=least)
+
+    assert metrics['Ankle PCK'] == 50
+    assert ('Hip PCK' in metrics) == (least == 1)
+
+
+@pytest.mark.parametrize('least', [0, 3])
+def test_exception_for_a_visibility_that_coco_has_not(least):
+    with pytest.raises(ValueError, match='min_visibility is 1 or 2'):
+        TorsoPCKAccuracy(min_visibility=least)
