@@ -26,7 +26,7 @@ from ldcrn_mm.benchmark import end_to_end, inference, training
 from ldcrn_mm.benchmark.networks import NAMES
 from ldcrn_mm.benchmark.rounds import Schedule
 from ldcrn_mm.benchmark.table import TABLES, describe_record
-from ldcrn_mm.engine.options import require_suffix, user_errors
+from ldcrn_mm.engine.options import image_size, require_suffix, user_errors
 
 PRECISIONS = ('fp32', 'bf16', 'fp16', 'int8')
 
@@ -144,11 +144,6 @@ def positive(text: str) -> int:
 
 def batch_sizes(text: str) -> list[int]:
     return [positive(word) for word in text.split(',')]
-
-
-def image_size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition('x')
-    return positive(height), positive(width)
 
 
 def check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

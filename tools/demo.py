@@ -22,9 +22,9 @@ import sys
 
 import cv2
 import torch
-from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 
+from ldcrn_mm.engine.options import add_settings, config_with
 from ldcrn_mm.inference import TopdownInferencer, Video, open_inputs, read_boxes
 
 
@@ -53,14 +53,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default=32,
         help='people that go through the network at once (%(default)s)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='settings of the config to override; model.test_cfg.flip_test=False '
-        'halves the time',
-    )
+    add_settings(parser, 'model.test_cfg.flip_test=False halves the time')
     add_box_options(parser)
     add_drawing_options(parser)
     args = parser.parse_args(argv)
@@ -179,10 +172,8 @@ def predict(args: argparse.Namespace) -> None:
         if is_video:
             raise ValueError('--bbox-file is for pictures; for a video use a detector.')
         bboxes = read_boxes(args.bbox_file, inputs, args.bbox_thr)
-    config = Config.fromfile(args.config)
-    config.merge_from_dict(args.cfg_options or {})
     inferencer = TopdownInferencer(
-        config,
+        config_with(args.config, args.cfg_options),
         args.checkpoint,
         device=args.device,
         det_model=args.det_config,

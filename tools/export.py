@@ -18,7 +18,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from torch import Tensor, nn
 
 from ldcrn_mm.engine import data_files, options
@@ -54,7 +54,10 @@ def parse_args() -> argparse.Namespace:
         '--decode', action='store_true', help='return keypoints instead of heatmaps'
     )
     parser.add_argument(
-        '--size', type=size, metavar='WxH', help="of the images (the config's)"
+        '--size',
+        type=options.image_size,
+        metavar='HEIGHTxWIDTH',
+        help="of the images, as in 256x192 (the config's)",
     )
     parser.add_argument(
         '--opset',
@@ -73,8 +76,8 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help="print the metrics on the config's validation set, before and after",
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE'
+    options.add_settings(
+        parser, 'model.test_cfg.flip_test=False halves the time of --evaluate'
     )
     add_int8_options(parser)
     return checked(parser, parser.parse_args())
@@ -120,6 +123,8 @@ def checked(
         parser.error(f'--calibration-size is at least 1, not {args.calibration_size}')
     if args.evaluate and args.size:
         parser.error('--evaluate tests at the size of the config, without --size')
+    if args.size:
+        args.size = args.size[::-1]  # MMPose's sizes are width, height
     if args.out is None:
         precision = '' if args.precision == 'fp32' else f'_{args.precision}'
         decoded = '_decoded' if args.decode else ''
@@ -132,18 +137,8 @@ def checked(
     return args
 
 
-def size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition('x')
-    if not (width.isdigit() and height.isdigit()):
-        raise argparse.ArgumentTypeError(
-            f"expected WIDTHxHEIGHT in pixels, as in 192x256, got '{text}'"
-        )
-    return int(width), int(height)
-
-
 def read_config(args: argparse.Namespace) -> Config:
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg = options.config_with(args.config, args.cfg_options)
     if args.precision == 'int8':
         data_files.check_data_files(cfg, [args.calibration])
     if args.evaluate:
@@ -204,7 +199,9 @@ def export(args: argparse.Namespace) -> agreement.Agreement:
             precision=args.precision,
         )
     runtime = open_runtime(args.out)
-    print(f'{args.out}: {" and ".join(runtime.output_names)}, {args.precision}')
+    outputs = ' and '.join(runtime.output_names)
+    width, height = runtime.input_size
+    print(f'{args.out}: {outputs}, {args.precision}, of {height}x{width} images')
     found = agreement.compare(model, runtime, images)
     print(f'against PyTorch on {what}, {runtime.name}: {found}')
     if args.evaluate:

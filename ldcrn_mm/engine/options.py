@@ -1,14 +1,64 @@
-"""What the command lines of training and testing have in common."""
+"""What the command lines of the tools have in common."""
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os.path import join
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, DictAction
+
+DICT = re.compile(r"""\bdict\s*\(|\{\s*['"]""")
+
+
+class SettingsAction(DictAction):
+    """MMEngine's ``KEY=VALUE``, with an error for what it misreads.
+
+    A dict in a value becomes pieces of text, which fail much later, or recurses
+    without end.
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Called by argparse with the words after the option."""
+        for setting in values:
+            key, sign, value = setting.partition('=')
+            if not (key and sign):
+                parser.error(f'{option_string} takes KEY=VALUE, but got {setting!r}')
+            if DICT.search(value):
+                parser.error(
+                    f'{option_string} {setting!r}: a value cannot hold a dict. Set '
+                    f'what is in it one by one ({key}.KEY=VALUE, in a list '
+                    f'{key}.0.KEY=VALUE for the first item), or write the dict into '
+                    "a config that inherits this one (_base_ = 'PATH')"
+                )
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (AssertionError, RecursionError):
+            parser.error(
+                f'{option_string} {" ".join(values)}: brackets are for lists alone, '
+                'as in KEY=[1,2] or KEY=[(a,b),(c,d)], each closed'
+            )
+
+
+def add_settings(parser: argparse.ArgumentParser, example: str) -> None:
+    """Adds MMPose's option for overriding what the config says."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=SettingsAction,
+        metavar='KEY=VALUE',
+        help=f'settings of the config to override: {example}',
+    )
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -16,13 +66,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--work-dir', help='where logs and results go (work_dirs/CONFIG)'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='settings of the config to override, as in model.backbone.with_cp=True',
-    )
+    add_settings(parser, 'model.backbone.with_cp=True saves memory')
     parser.add_argument(
         '--show-dir',
         help='save pictures of the predictions here (a relative folder: inside '
@@ -56,10 +100,7 @@ def parse_run_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
     Returns:
         The arguments; among them has to be ``config``.
     """
-    try:
-        args = parser.parse_args()
-    except ValueError:  # MMEngine splits at the sign without looking for it
-        parser.error('--cfg-options takes KEY=VALUE, one or more')
+    args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not Path(args.config).is_file():
         parser.error(f'config file not found: {args.config}')
@@ -86,13 +127,39 @@ def require_suffix(
         parser.error(f'{path} must end in {" or ".join(suffixes)}')
 
 
+def image_size(text: str) -> tuple[int, int]:
+    """Height and width, in the order of the configs' names."""
+    found = re.fullmatch('([1-9][0-9]*)x([1-9][0-9]*)', text)
+    if not found:
+        raise argparse.ArgumentTypeError(
+            f"expected HEIGHTxWIDTH in pixels, as in 256x192, got '{text}'"
+        )
+    return int(found[1]), int(found[2])
+
+
+def config_with(path: str, settings: dict[str, Any] | None) -> Config:
+    """The config with what ``--cfg-options`` override.
+
+    Raises:
+        ValueError: names the setting that has no place in the config.
+    """
+    cfg = Config.fromfile(path)
+    for key, value in (settings or {}).items():
+        try:
+            cfg.merge_from_dict({key: value})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f'--cfg-options {key}={value} does not fit {path}: {error.args[0]}'
+            ) from error
+    return cfg
+
+
 def read_config(args: argparse.Namespace) -> Config:
     """The config with what ``--cfg-options`` and ``--work-dir`` override.
 
     Other options come after these, so that they see what was overridden.
     """
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg = config_with(args.config, args.cfg_options)
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mmpose
 import pytest
+from mmengine.config import Config
 
 from ldcrn_mm.engine import options
 
@@ -52,11 +53,45 @@ def test_an_interval_under_one_ends_the_program(parse, capsys):
     assert '--interval counts batches from 1' in capsys.readouterr().err
 
 
-def test_settings_without_a_value_end_the_program(parse, capsys):
+@pytest.mark.parametrize('setting', ['step.size', '=2'])
+def test_settings_without_a_key_or_a_value_end_the_program(parse, capsys, setting):
     with pytest.raises(SystemExit):
-        parse('--cfg-options', 'step.size')
+        parse('--cfg-options', 'name=a', setting)
 
-    assert '--cfg-options takes KEY=VALUE' in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"--cfg-options takes KEY=VALUE, but got '{setting}'" in error
+
+
+BACKENDS = 'visualizer.vis_backends'
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        "[dict(type='LocalVisBackend'),dict(type='TensorboardVisBackend')]",  # texts
+        "[dict(type='LocalVisBackend', save_dir='x')]",  # RecursionError
+        '{"type": "LocalVisBackend", "save_dir": "x"}',
+        "[{'type': 'LocalVisBackend'}]",
+    ],
+)
+def test_a_setting_that_holds_a_dict_ends_the_program(parse, capsys, value):
+    with pytest.raises(SystemExit) as ended:
+        parse('--cfg-options', 'step.size=2', f'{BACKENDS}={value}')
+
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert f'{BACKENDS}={value}' in error.replace('\\', '')
+    assert 'cannot hold a dict' in error
+    assert f'{BACKENDS}.0.KEY=VALUE' in error
+    assert '_base_ =' in error
+
+
+@pytest.mark.parametrize('value', ['[1,(2,3]', 'range(1,2)'])
+def test_brackets_that_mmengine_cannot_read_end_the_program(parse, capsys, value):
+    with pytest.raises(SystemExit):
+        parse('--cfg-options', f'name={value}')
+
+    assert f'name={value}: brackets are for lists alone' in capsys.readouterr().err
 
 
 def test_windows_need_a_display(parse, capsys, monkeypatch):
@@ -97,10 +132,52 @@ def test_the_option_wins_over_the_config_and_that_over_its_name(
 
 
 def test_settings_are_overridden(parse):
-    cfg = options.read_config(parse('--cfg-options', 'step.size=2', 'name=[a,b]'))
+    more = [f'{BACKENDS}.1.type=WandbVisBackend', 'file=epoch_{}.pth']
+
+    cfg = options.read_config(
+        parse('--cfg-options', 'step.size=2', 'name=[a,(b,c)]', *more)
+    )
 
     assert cfg.step.size == 2
-    assert cfg.name == ['a', 'b']
+    assert cfg.name == ['a', ('b', 'c')]
+    types = [backend.type for backend in cfg.visualizer.vis_backends]
+    assert types == ['LocalVisBackend', 'WandbVisBackend']
+    assert cfg.file == 'epoch_{}.pth'
+
+
+def test_a_size_is_in_the_order_of_the_names_of_configs(root):
+    config = next((root / 'configs' / 'ldcrn').glob('*384x288.py'))
+    size = config.stem.rpartition('-')[2]
+
+    height, width = options.image_size(size)
+
+    assert Config.fromfile(config).codec.input_size == (width, height)
+
+
+@pytest.mark.parametrize('text', ['256', '256x', '0x192', '256x192x3', '256,192'])
+def test_a_size_that_is_none_shows_one(text):
+    message = f"HEIGHTxWIDTH in pixels, as in 256x192, got '{text}'"
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        options.image_size(text)
+
+
+@pytest.mark.parametrize(
+    ('setting', 'reason'),
+    [
+        (f'{BACKENDS}.2.type=A', 'Index 2 exceeds the length'),
+        (f'{BACKENDS}.first.type=A', 'list indices must be integers'),
+        (f'{BACKENDS}.0=A', "no attribute 'items'"),
+        ('step.size.x=1', 'size is a dict in the child config'),
+    ],
+)
+def test_a_setting_without_a_place_in_the_config_is_named(parse, setting, reason):
+    args = parse('--cfg-options', 'step.size=2', setting)
+
+    with pytest.raises(ValueError, match=re.escape(reason)) as caught:
+        options.read_config(args)
+
+    start = f'--cfg-options {setting} does not fit {args.config}: '
+    assert str(caught.value).startswith(start)
 
 
 def test_nothing_is_drawn_unless_asked(parse):

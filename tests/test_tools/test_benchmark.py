@@ -78,7 +78,7 @@ def test_options_end_to_end(called):
         (['ldcrn', '--precision', 'int4'], "got 'int4'"),
         (['ldcrn', '--rounds', '0'], "at least 1, got '0'"),
         (['ldcrn', '--batch-sizes', '1,x'], "at least 1, got 'x'"),
-        (['ldcrn', '--size', '256'], "at least 1, got ''"),
+        (['ldcrn', '--size', '256'], "as in 256x192, got '256'"),
         (['ldcrn', '--json', 'out.yml'], r'must end in .json'),
         (['ldcrn', 'hrnet-w32', '--train'], 'one MODEL'),
         (['ldcrn', '--end-to-end', 'x'], 'go together'),

@@ -224,6 +224,7 @@ def test_settings_of_the_config(run, folder, tmp_path):
         (['--batch-size', '0'], "at least 1, got '0'"),
         (['--device', 'tpu9'], '--device tpu9'),
         (['--show'], 'needs a display'),
+        (['--cfg-options', 'model=dict(a=1)'], 'cannot hold a dict'),
     ],
 )
 def test_wrong_usage(run, folder, capsys, monkeypatch, options, message):
@@ -243,6 +244,7 @@ def test_wrong_usage(run, folder, capsys, monkeypatch, options, message):
         ('pictures/1.png', ['--bboxes', '9,9,9,20'], 'is empty'),
         ('pictures/1.png', ['--bbox-file', 'nowhere.json'], 'nowhere.json'),
         ('walk.avi', ['--bbox-file', 'boxes.json'], 'use a detector'),
+        ('pictures/1.png', ['--cfg-options', 'codec.type.x=1'], 'codec.type.x=1 does'),
     ],
 )
 def test_input_that_cannot_be_used(

@@ -107,14 +107,14 @@ def ended(run, capsys, *arguments, **kwargs):
 def test_every_option_reaches_the_file(run, tmp_path):
     printed = run(
         *['--format', 'openvino', '--precision', 'bf16', '--decode'],
-        *['--size', '64x80', '--opset', '19'],
+        *['--size', '80x64', '--opset', '19'],
         out='x.xml',
     )
 
     runtime = open_runtime(tmp_path / 'x.xml')
     assert runtime.input_size == (64, 80)
     assert (runtime.decoded, runtime.precision) == (True, 'bf16')
-    assert 'keypoints and scores, bf16' in printed
+    assert 'keypoints and scores, bf16, of 80x64 images' in printed
     assert 'on 4 images of noise' in printed
 
 
@@ -164,12 +164,14 @@ def test_a_file_that_disagrees_is_kept_and_the_exit_status_says_so(
     [
         ('--format onnx --precision bf16', 'bf16 is not for --format onnx'),
         ('--format openvino', 'must end in .xml'),
-        ('--format onnx --size 192', "as in 192x256, got '192'"),
+        ('--format onnx --size 192', "as in 256x192, got '192'"),
         ('--format onnx --opset 9', 'opset from 18 to'),
         ('--format onnx --size 44x64', 'multiples of 8'),
         ('--format onnx --images nowhere', 'nowhere'),
         ('--format onnx --evaluate --size 64x64', 'without --size'),
         ('--format onnx --precision int8 --calibration-size 0', 'at least 1, not 0'),
+        ('--format onnx --cfg-options model=dict(a=1)', 'cannot hold a dict'),
+        ('--format onnx --cfg-options codec.type.x=1', 'codec.type.x=1 does not fit'),
         (
             '--format onnx --precision int8 --cfg-options '
             'train_dataloader.dataset.ann_file=nowhere.json',

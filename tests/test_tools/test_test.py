@@ -93,6 +93,13 @@ def test_a_missing_checkpoint_is_named(tool, tiny_config, capsys):
     assert 'checkpoint not found: nowhere.pth' in ended(module, capsys)
 
 
+def test_a_setting_that_holds_a_dict_is_refused(tool, tiny_config, checkpoint, capsys):
+    option = 'model=dict(a=1)'
+    module = tool('test.py', tiny_config, checkpoint, '--cfg-options', option)
+
+    assert 'cannot hold a dict' in ended(module, capsys)
+
+
 def test_weights_that_do_not_fit_are_not_tested(tool, tiny_config, tmp_path, capsys):
     path = tmp_path / 'other.pth'
     torch.save(dict(state_dict={'head.final_layer.bias': torch.zeros(17)}), path)

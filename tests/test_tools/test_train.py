@@ -171,6 +171,12 @@ def test_a_missing_checkpoint_to_resume_from_is_named(tool, tiny_config, capsys)
     assert 'checkpoint not found: nowhere.pth' in fails(capsys, module)
 
 
+def test_a_setting_that_holds_a_dict_is_refused(tool, tiny_config, capsys):
+    module = tool('train.py', tiny_config, '--cfg-options', 'model=dict(a=1)')
+
+    assert 'cannot hold a dict' in fails(capsys, module)
+
+
 def built(module):
     return module.build_config(module.parse_args())
 
