@@ -5,6 +5,7 @@
     python tools/benchmark.py ldcrn --deploy --channels-last --batch-sizes 1,8
     python tools/benchmark.py hrnet-w32 model.onnx model_int8.xml --json out.json
     python tools/benchmark.py ldcrn --train plain,amp,amp+channels-last
+    python tools/benchmark.py configs/ldcrn_coco.py --loader 0,4,8
     python tools/benchmark.py ldcrn --end-to-end PICTURES --bbox-file BOXES.json
 
 A MODEL is the path of a config, mmpose::FOLDER/CONFIG.py, one of the names
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from mmengine.fileio import dump
 
-from ldcrn_mm.benchmark import end_to_end, inference, training
+from ldcrn_mm.benchmark import end_to_end, inference, loading, training
 from ldcrn_mm.benchmark.networks import NAMES
 from ldcrn_mm.benchmark.rounds import Schedule
 from ldcrn_mm.benchmark.table import TABLES, describe_record
@@ -56,6 +57,12 @@ def parse_args() -> argparse.Namespace:
         metavar='WAY,...',
         help='steps of training of one MODEL: plain, or some of '
         f'{", ".join(training.OPTIONS)} joined by +',
+    )
+    group.add_argument(
+        '--loader',
+        type=worker_counts,
+        metavar='N,...',
+        help='data loader of the training of one MODEL, with these numbers of workers',
     )
     group.add_argument(
         '--batch-size',
@@ -142,15 +149,19 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def worker_counts(text: str) -> list[int]:
+    return [int(word) if word == '0' else positive(word) for word in text.split(',')]
+
+
 def batch_sizes(text: str) -> list[int]:
     return [positive(word) for word in text.split(',')]
 
 
 def check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    if args.train and args.end_to_end:
-        parser.error('--train and --end-to-end are two benchmarks')
-    if args.train and len(args.models) > 1:
-        parser.error('--train compares ways to train one MODEL')
+    if sum(map(bool, (args.train, args.loader, args.end_to_end))) > 1:
+        parser.error('--train, --loader and --end-to-end are benchmarks of their own')
+    if (args.train or args.loader) and len(args.models) > 1:
+        parser.error('--train and --loader compare ways to train one MODEL')
     if bool(args.end_to_end) != bool(args.bbox_file):
         parser.error('--end-to-end and --bbox-file go together')
 
@@ -160,6 +171,9 @@ def measure(args: argparse.Namespace) -> dict:
     if args.train:
         ways = training.Settings(args.train, args.batch_size, args.device)
         return training.measure(args.models[0], ways, schedule)
+    if args.loader:
+        ways = loading.Settings(args.loader, args.batch_size)
+        return loading.measure(args.models[0], ways, schedule)
     if args.end_to_end:
         people = end_to_end.Settings(
             args.end_to_end,

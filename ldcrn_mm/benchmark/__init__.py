@@ -7,7 +7,7 @@ line; the parts:
 
 * :mod:`worker`, :mod:`rounds`, :mod:`statistics`: any contenders, in turn
 * :mod:`machine`, :mod:`rate`: the machine, and how fast it could be
-* :mod:`networks`, :mod:`inference`, :mod:`training`, :mod:`end_to_end`: what
-  can be timed
+* :mod:`networks`, :mod:`inference`, :mod:`training`, :mod:`loading`,
+  :mod:`end_to_end`: what can be timed
 * :mod:`record`, :mod:`table`: the results, for programs and for readers
 """

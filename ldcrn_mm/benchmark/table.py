@@ -154,6 +154,17 @@ def end_to_end_table(record: dict) -> str:
     return _with_errors(columns, rows, record)
 
 
+def loading_table(record: dict) -> str:
+    """A row for each number of workers."""
+    columns = ['data loader', 'people/s [quartiles]', 'time, ratio']
+    rows = []
+    for result in record['contenders']:
+        case = result['cases']['pass']
+        speed = quartiles(case.get('people_per_second'), '.1f')
+        rows.append([result['name'], speed, quartiles(case.get('ratio'), '.3f')])
+    return _with_errors(columns, rows, record)
+
+
 def _with_errors(columns: Sequence[str], rows: Sequence[Row], record: dict) -> str:
     errors = []
     for result in record['contenders']:
@@ -172,4 +183,5 @@ TABLES: dict[str, Callable[[dict], str]] = {
     'inference': inference_table,
     'training': training_table,
     'end to end': end_to_end_table,
+    'loading': loading_table,
 }

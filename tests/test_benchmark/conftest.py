@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from ldcrn_mm.benchmark import candidates, end_to_end, inference, training
+from ldcrn_mm.benchmark import candidates, end_to_end, inference, loading, training
 from ldcrn_mm.benchmark.rounds import Schedule, compare
 from ldcrn_mm.benchmark.worker import Bench, ContenderError, one_line
 
@@ -57,7 +57,7 @@ class InThisProcess:
 
 @pytest.fixture
 def in_this_process(monkeypatch):
-    for module in (inference, training, end_to_end):
+    for module in (inference, training, loading, end_to_end):
         monkeypatch.setattr(module, 'compare', partial(compare, start=InThisProcess))
     monkeypatch.setattr(
         inference,

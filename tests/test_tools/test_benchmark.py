@@ -85,7 +85,7 @@ def test_options_end_to_end(called):
         (['ldcrn', '--bbox-file', 'x'], 'go together'),
         (
             ['ldcrn', '--train', '--end-to-end', 'x', '--bbox-file', 'y'],
-            'two benchmarks',
+            'benchmarks of their own',
         ),
     ],
 )
