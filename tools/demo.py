@@ -24,6 +24,7 @@ import cv2
 import torch
 from mmengine.logging import MMLogger
 
+from ldcrn_mm.engine import launch
 from ldcrn_mm.engine.options import add_settings, config_with
 from ldcrn_mm.inference import TopdownInferencer, Video, open_inputs, read_boxes
 
@@ -215,7 +216,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     MMLogger.get_current_instance().setLevel('WARNING')
     try:
-        predict(args)
+        with launch.weights_only():  # the detector's, too
+            predict(args)
     except (ImportError, OSError, ValueError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1

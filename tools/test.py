@@ -55,7 +55,7 @@ def parse_args() -> argparse.Namespace:
 
 def build_config(args: argparse.Namespace) -> Config:
     cfg = options.read_config(args)
-    cfg.load_from = None if is_exported(args.checkpoint) else args.checkpoint
+    cfg.load_from, cfg.resume = None, False  # the checkpoint is loaded in main
     if args.gt_boxes:
         data_files.use_gt_boxes(cfg)
     if args.badcase:
@@ -74,10 +74,13 @@ def main() -> None:
         cfg = build_config(args)
     launch.set_launcher(cfg, args.launcher)
     runner = Runner.from_cfg(cfg)
-    if cfg.load_from:
-        with options.user_errors():  # where MMEngine only warns
+    if not is_exported(args.checkpoint):
+        # Here, as MMEngine's loading only warns of what does not fit. Hooks that
+        # average weights copy the model when the test starts: they have these, too.
+        with options.user_errors():
             weights = read_checkpoint(args.checkpoint)
             load_weights(runner.model, weights, args.checkpoint)
+        runner.logger.info(f'Load checkpoint from {args.checkpoint}')
     metrics = runner.test()
     if args.out and is_main_process():
         dump(metrics, args.out)

@@ -79,7 +79,8 @@ def main() -> None:
     with options.user_errors():
         cfg = build_config(args)
     launch.set_launcher(cfg, args.launcher)
-    Runner.from_cfg(cfg).train()
+    with launch.weights_only():
+        Runner.from_cfg(cfg).train()
 
 
 if __name__ == '__main__':

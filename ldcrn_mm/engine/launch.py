@@ -1,5 +1,8 @@
 """What happens between reading a config and building the runner."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from unittest import mock
 
 import torch
@@ -45,6 +48,20 @@ def _join_on_cpu(cfg: Config, launcher: str) -> None:
     wrapper.setdefault(
         'find_unused_parameters', cfg.get('find_unused_parameters', False)
     )
+
+
+@contextmanager
+def weights_only() -> Iterator[None]:
+    """Lets no checkpoint run code, whoever loads it: neither file nor download.
+
+    MMEngine leaves that to PyTorch, which by default protects for files, but not for
+    downloads. Whoever sets PyTorch's switch TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD trusts
+    what is loaded, and goes without.
+    """
+    trusted = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' in os.environ
+    protection = {} if trusted else {'TORCH_FORCE_WEIGHTS_ONLY_LOAD': '1'}
+    with mock.patch.dict(os.environ, protection):
+        yield
 
 
 def add_hook(cfg: Config, kind: str) -> None:

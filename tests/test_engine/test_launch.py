@@ -1,6 +1,7 @@
 import socket
 import warnings
 from datetime import timedelta
+from pickle import UnpicklingError
 
 import pytest
 import torch
@@ -118,6 +119,32 @@ def test_gpus_are_left_to_mmengine(on_gpu):
     hooks = [dict(type='AverageLossHook')]
     assert cfg.to_dict() == dict(launcher='pytorch', custom_hooks=hooks)
     assert not dist.is_initialized()
+
+
+class Code:
+    def __reduce__(self):
+        return print, ('run',)
+
+
+def test_what_asks_pytorch_to_run_code_is_refused(tmp_path, capsys):
+    torch.save(Code(), tmp_path / 'code.pth')
+
+    with launch.weights_only(), pytest.raises(UnpicklingError):
+        torch.load(tmp_path / 'code.pth', weights_only=False)
+
+    assert capsys.readouterr().out == ''
+    torch.load(tmp_path / 'code.pth', weights_only=False)
+    assert capsys.readouterr().out == 'run\n'
+
+
+def test_pytorchs_switch_for_the_protection_is_heeded(tmp_path, capsys, monkeypatch):
+    torch.save(Code(), tmp_path / 'code.pth')
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+
+    with launch.weights_only():
+        torch.load(tmp_path / 'code.pth', weights_only=False)
+
+    assert capsys.readouterr().out == 'run\n'
 
 
 def test_a_hook_is_added_once_and_after_the_others():

@@ -44,6 +44,33 @@ def test_bad_cases_are_listed_and_drawn(tested):
     assert len(listed) == len(drawn) > 0
 
 
+def test_hooks_that_average_weights_start_from_those_of_the_checkpoint(
+    run_tool, tiny_config, trained, tested, tmp_path
+):
+    predictions = tmp_path / 'people.pkl'
+    done = run_tool(
+        'test.py',
+        *[tiny_config, trained / 'epoch_3.pth', '--work-dir', tmp_path],
+        *['--dump', predictions, '--cfg-options', 'custom_hooks=[]'],
+    )
+
+    assert f'Load checkpoint from {trained}/epoch_3.pth' in done.stdout
+    with_hook, without = (
+        [person['pred_instances']['keypoint_scores'] for person in load(file)]
+        for file in (tested / 'people.pkl', predictions)
+    )
+    np.testing.assert_array_equal(with_hook, without)
+
+
+def test_what_the_config_loads_or_resumes_is_not_tested(tool, tiny_config, checkpoint):
+    options = ['--cfg-options', 'load_from=other.pth', 'resume=True']
+    module = tool('test.py', tiny_config, checkpoint, *options)
+
+    cfg = module.build_config(module.parse_args())
+
+    assert (cfg.load_from, cfg.resume) == (None, False)
+
+
 def test_ground_truth_boxes_need_no_file_of_detections(
     run_tool, tiny_config, trained, tmp_path
 ):

@@ -1,6 +1,8 @@
 import json
 import re
 import signal
+from pathlib import PurePosixPath
+from pickle import UnpicklingError
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 KILLER = """
 import os
 import signal
+from pathlib import PurePosixPath
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -175,6 +178,25 @@ def test_a_setting_that_holds_a_dict_is_refused(tool, tiny_config, capsys):
     module = tool('train.py', tiny_config, '--cfg-options', 'model=dict(a=1)')
 
     assert 'cannot hold a dict' in fails(capsys, module)
+
+
+def test_a_checkpoint_cannot_run_code(tool, tiny_config, tmp_path, monkeypatch):
+    """Not even a downloaded one, which MMEngine loads as the runner here does."""
+    torch.save(PurePosixPath('x'), tmp_path / 'code.pth')
+
+    class Runner:
+        @classmethod
+        def from_cfg(cls, cfg):
+            return cls()
+
+        def train(self):
+            torch.load(tmp_path / 'code.pth', weights_only=False)
+
+    module = tool('train.py', tiny_config, '--work-dir', tmp_path)
+    monkeypatch.setattr(module, 'Runner', Runner)
+
+    with pytest.raises(UnpicklingError, match='PurePosixPath'):
+        module.main()
 
 
 def built(module):
