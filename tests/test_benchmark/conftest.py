@@ -9,22 +9,12 @@ from ldcrn_mm.benchmark import candidates, end_to_end, inference, loading, train
 from ldcrn_mm.benchmark.rounds import Schedule, compare
 from ldcrn_mm.benchmark.worker import Bench, ContenderError, one_line
 
-TINY = """
-_base_ = ['{root}/configs/ldcrn_coco.py']
-model = dict(
-    backbone=dict(
-        stem_channels=8, channels=(8, 16), num_modules=(1, ), num_blocks=1,
-        num_layers=1, growth_rate=4),
-    neck=dict(in_channels=(8, 16), skip_channels=(8, ), out_channels=8),
-    head=dict(in_channels=8))
-"""
-
 
 @pytest.fixture(scope='session')
-def tiny(root, tmp_path_factory):
+def tiny(root, tiny_model, tmp_path_factory):
     """The path of a config."""
     file = tmp_path_factory.mktemp('config') / 'tiny.py'
-    file.write_text(TINY.format(root=root))
+    file.write_text(f"_base_ = ['{root}/configs/ldcrn_coco.py']\n{tiny_model}")
     return str(file)
 
 
