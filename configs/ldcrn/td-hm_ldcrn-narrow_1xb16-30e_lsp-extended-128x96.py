@@ -1,7 +1,8 @@
 """A narrow LDCRN on LSP extended: 1.8 million parameters, for quick demos.
 
-The paper's layout and four scales; a fifth of the multiply-adds are left, since
-half of the dense blocks at stride 4, where most of the paper's are, are gone.
+The paper's layout and its four scales with a sixth of the multiply-adds: half as
+many dense blocks at stride 4, where most of the paper's are, and one module for
+each stage.
 """
 
 _base_ = 'td-hm_ldcrn_1xb16-30e_lsp-extended-128x96.py'
