@@ -7,13 +7,16 @@ are not in question are imported before: neither ldcrn_mm nor mmpose.
 """
 
 import contextlib
+import functools
+import http.server
 import json
 import os
 import runpy
 import shutil
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -275,13 +278,31 @@ def publish_and_load() -> dict[str, bool]:
     inferencer = MMPoseInferencer(
         name, scope='ldcrn_mm', det_model='whole_image'
     ).inferencer
-    models = {
-        'path': init_model(str(small_config()), str(file), device='cpu'),
-        'name': init_model(str(small_config()), f'ldcrn_mm://{name}', device='cpu'),
-        'inferencer': inferencer.model,
-    }
+    with served(file) as address:
+        models = {
+            way: init_model(str(small_config()), weights, device='cpu')
+            for way, weights in {
+                'path': str(file),
+                'address': address,
+                'name': f'ldcrn_mm://{name}',
+            }.items()
+        }
+    models['inferencer'] = inferencer.model
     wanted = torch.load(trained, weights_only=False)['state_dict']
     return {way: same_weights(model, wanted) for way, model in models.items()}
+
+
+@contextlib.contextmanager
+def served(file: Path) -> Iterator[str]:
+    """The address of a file; what is downloaded stays in the folder of the habit."""
+    os.environ['TORCH_HOME'] = 'cache'
+    handler = functools.partial(
+        http.server.SimpleHTTPRequestHandler, directory=file.parent
+    )
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}/{file.name}'
+        server.shutdown()
 
 
 def come_with_the_package(name: str, file: Path) -> None:

@@ -59,7 +59,12 @@ HABITS = {
     'print_config': None,
     'browse_dataset': 2,
     'get_flops': unless_compiled(NO_OPS, None),
-    'publish_and_load': {'path': True, 'name': True, 'inferencer': True},
+    'publish_and_load': {
+        'path': True,
+        'address': True,
+        'name': True,
+        'inferencer': True,
+    },
     'unknown_tool': "SystemExit: ldcrn_mm: 'get_flop' is neither a file nor a tool",
 }
 # Their results are looked at by tests of their own.
