@@ -413,7 +413,8 @@ def cost(network, width, height):
 def card_rows():
     text = (ROOT / 'configs' / 'ldcrn' / 'README.md').read_text()
     row = re.compile(
-        r'^\| \[`(.+)\.py`\]\((.+)\) \|.*\| ([\d,]+) \| ([\d.]+)e9 \|$', re.MULTILINE
+        r'^\| \[`(.+)\.py`\]\((.+)\) \|.*\| ([\d,]+) \| ([\d.]+)e9 \| [\d.]+ \|$',
+        re.MULTILINE,
     )
     return {
         found[1]: (found[2], int(found[3].replace(',', '')), float(found[4]))
