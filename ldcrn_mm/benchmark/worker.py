@@ -141,9 +141,9 @@ class Worker:
     def __init__(self, contender: Contender, threads: int) -> None:
         context = get_context('spawn')
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(
-            target=serve, args=(theirs, contender, threads), daemon=True
-        )
+        # No daemon, which could not have processes of its own, such as those of a data
+        # loader. Where this process dies, the pipe ends, and with it `serve`.
+        self._process = context.Process(target=serve, args=(theirs, contender, threads))
         with _environment(threads):
             self._process.start()
         theirs.close()  # so that its end is noticed here

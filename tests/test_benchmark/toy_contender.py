@@ -3,6 +3,7 @@
 import os
 
 import torch
+from torch.utils.data import DataLoader
 
 
 def build(**options):
@@ -20,6 +21,9 @@ def build(**options):
                 print(os.getpid(), *values, torch.get_num_threads(), file=file)
         if case == 'exit':
             return lambda: os._exit(7)
+        if case == 'processes':
+            # Of two processes, as a data loader has.
+            return lambda: calls.extend(DataLoader([1, 2], num_workers=2))
         if case == 'error':
             raise RuntimeError('no such operator')
         return lambda: calls.append(case)
