@@ -14,6 +14,7 @@ import argparse
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ldcrn_mm.checkpoint import find_checkpoint
 from ldcrn_mm.engine import data_files, launch, options, storage
 
 
@@ -70,6 +71,8 @@ def build_config(args: argparse.Namespace) -> Config:
         args.resume = storage.last_checkpoint(cfg.work_dir)
     if args.resume:
         cfg.resume, cfg.load_from = True, args.resume
+    if cfg.get('load_from'):
+        find_checkpoint(cfg.load_from)
     data_files.check_data_files(cfg, ['train', 'val'])
     return cfg
 

@@ -11,11 +11,12 @@ from .convert import to_mmpose, to_original
 from .files import Weights, read_mmpose, read_original, write_mmpose, write_original
 from .loading import load_weights
 from .names import mmpose_name, original_name, refuse_original
-from .reading import read_checkpoint
+from .reading import find_checkpoint, read_checkpoint
 from .zoo import locate
 
 __all__ = [
     'Weights',
+    'find_checkpoint',
     'load_weights',
     'locate',
     'mmpose_name',

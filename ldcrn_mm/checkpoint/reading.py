@@ -32,12 +32,7 @@ def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
         ValueError: where it is broken, or no checkpoint, or there is none
             published under this name.
     """
-    source = locate(str(source))
-    if '://' not in source and not Path(source).expanduser().is_file():
-        raise FileNotFoundError(
-            f'checkpoint file not found: {source} (published ones, if that is '
-            'one, go by ldcrn_mm://NAME)'
-        )
+    source = find_checkpoint(source)
     try:
         content = _load(source, map_location)
     except URLError as error:
@@ -55,6 +50,25 @@ def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
             'checkpoint, a dict of weights by their names.'
         )
     return content
+
+
+def find_checkpoint(source: str | Path) -> str:
+    """Path or address of a checkpoint that is there, or on the web.
+
+    Args:
+        source: as for :func:`read_checkpoint`.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where none is published under this name.
+    """
+    source = locate(str(source))
+    if '://' not in source and not Path(source).expanduser().is_file():
+        raise FileNotFoundError(
+            f'checkpoint file not found: {source} (published ones, if that is '
+            'one, go by ldcrn_mm://NAME)'
+        )
+    return source
 
 
 @CheckpointLoader.register_scheme(SCHEME, force=True)

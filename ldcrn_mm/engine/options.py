@@ -12,6 +12,8 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
+from ..checkpoint import find_checkpoint
+
 DICT = re.compile(r"""\bdict\s*\(|\{\s*['"]""")
 
 
@@ -114,9 +116,11 @@ def parse_run_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def require_checkpoint(parser: argparse.ArgumentParser, path: str) -> None:
-    """Ends the program where ``path`` is neither a file nor an address."""
-    if '://' not in path and not Path(path).expanduser().is_file():
-        parser.error(f'checkpoint not found: {path}')
+    """Ends the program where ``path`` is neither a file nor an address nor a name."""
+    try:
+        find_checkpoint(path)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
 
 
 def require_suffix(

@@ -233,7 +233,7 @@ def test_a_missing_checkpoint_ends_the_program_with_its_name(capsys):
     with pytest.raises(SystemExit):
         options.require_checkpoint(argparse.ArgumentParser(), 'nowhere.pth')
 
-    assert 'checkpoint not found: nowhere.pth' in capsys.readouterr().err
+    assert 'checkpoint file not found: nowhere.pth' in capsys.readouterr().err
 
 
 def test_a_file_of_another_kind_ends_the_program(capsys):

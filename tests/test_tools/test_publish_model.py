@@ -110,6 +110,6 @@ def test_other_files_are_refused_in_words(publish, checkpoint, root, out, capsys
 
 def test_missing_files_are_named_at_once(publish, checkpoint, out, capsys):
     message = refused(publish, capsys, 'nowhere.pth', out)
-    assert 'checkpoint not found: nowhere.pth' in message
+    assert 'checkpoint file not found: nowhere.pth' in message
     message = refused(publish, capsys, checkpoint, out, '--config', 'nowhere.py')
     assert 'config file not found: nowhere.py' in message

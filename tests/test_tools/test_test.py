@@ -117,7 +117,7 @@ def test_without_detections_the_message_names_them_and_the_way_on(
 def test_a_missing_checkpoint_is_named(tool, tiny_config, capsys):
     module = tool('test.py', tiny_config, 'nowhere.pth')
 
-    assert 'checkpoint not found: nowhere.pth' in ended(module, capsys)
+    assert 'checkpoint file not found: nowhere.pth' in ended(module, capsys)
 
 
 def test_a_setting_that_holds_a_dict_is_refused(tool, tiny_config, checkpoint, capsys):

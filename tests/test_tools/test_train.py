@@ -171,7 +171,25 @@ def test_missing_data_ends_the_program_with_the_files(tool, root, tmp_path, caps
 def test_a_missing_checkpoint_to_resume_from_is_named(tool, tiny_config, capsys):
     module = tool('train.py', tiny_config, '--resume', 'nowhere.pth')
 
-    assert 'checkpoint not found: nowhere.pth' in fails(capsys, module)
+    assert 'checkpoint file not found: nowhere.pth' in fails(capsys, module)
+
+
+@pytest.mark.parametrize(
+    ('start', 'message'),
+    [
+        ('work_dirs/first/epoch_30.pth', 'checkpoint file not found: work_dirs/first'),
+        ('ldcrn_mm://nobody', "No model of ldcrn_mm is called 'nobody'"),
+    ],
+)
+def test_a_missing_checkpoint_to_start_from_is_named(
+    tool, tiny_config, tmp_path, capsys, start, message
+):
+    options = ['--work-dir', tmp_path, '--cfg-options', f'load_from={start}']
+
+    message_shown = fails(capsys, tool('train.py', tiny_config, *options))
+
+    assert message_shown.startswith('train.py: error: ')
+    assert message in message_shown
 
 
 def test_a_setting_that_holds_a_dict_is_refused(tool, tiny_config, capsys):
