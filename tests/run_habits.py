@@ -182,12 +182,20 @@ def inferencer() -> dict[str, int]:
     return keypoints
 
 
+def inferencer_with_weights() -> bool:
+    return not weights_are_random('ldcrn')
+
+
 def inferencer_without_weights() -> bool:
-    """Whether it says that the weights are random."""
+    return weights_are_random('ldcrn-mpii')
+
+
+def weights_are_random(name: str) -> bool:
+    """Whether the inferencer says so."""
     import_module('ldcrn_mm')
     from mmpose.apis import MMPoseInferencer
 
-    MMPoseInferencer('ldcrn-mpii', scope='ldcrn_mm', det_model='whole_image')
+    MMPoseInferencer(name, scope='ldcrn_mm', det_model='whole_image')
     sys.stdout.flush()
     return 'randomly initialized' in Path('printed.txt').read_text()
 

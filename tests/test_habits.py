@@ -47,6 +47,7 @@ HABITS = {
     'mmpose_first': 'MMPoseInferencer',
     # the inferencer
     'inferencer': {'ldcrn': 17, 'td-hm_ldcrn-tiny_synthetic-128x96': 17},
+    'inferencer_with_weights': True,
     'inferencer_without_weights': True,
     'inferencer_with_an_unknown_name': 'ValueError: Cannot find model: ldcrm in',
     'weights_that_are_not_published': 'ValueError: The weights of ldcrn-mpii have not',
@@ -107,7 +108,7 @@ def test_a_habit_gives_what_it_should(done: dict[str, object], habit: str) -> No
 
 def test_models_are_listed_by_name_and_alias(done: dict[str, object]) -> None:
     assert {'ldcrn', 'ldcrn_coco', 'ldcrn_mpii'} < {*done['list_models']}
-    assert done['get_model_aliases']['ldcrn'] == 'ldcrn_coco'
+    assert done['get_model_aliases']['ldcrn-coco'] == 'ldcrn_coco'
 
 
 def test_the_cost_is_what_mmpose_counts(done: dict[str, object]) -> None:

@@ -1,6 +1,8 @@
 """The configs for LSP extended: which joints train, which are measured by."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -10,6 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
+from mmengine.fileio import load
 from mmengine.registry import DefaultScope
 from mmpose.registry import DATASETS, MODELS
 
@@ -69,6 +72,15 @@ def folder(tmp_path, person):
         path = tmp_path / 'annotations' / f'{split}.json'
         path.write_text(json.dumps(content))
     return tmp_path
+
+
+@pytest.fixture
+def lsp_extended(sample_data):
+    """The folder of the photographs."""
+    folder = sample_data / 'lsp_extended'
+    if not folder.is_dir():
+        pytest.skip('LDCRN_SAMPLE_DATA has no lsp_extended')
+    return folder
 
 
 def dataset_of(loader, folder):
@@ -150,10 +162,30 @@ def test_the_averages_reach_back_a_few_epochs(name):
     assert 1 <= 1 / average.momentum / steps <= 4
 
 
-def test_the_photographs_to_validate_on_are_those_that_are_measured(sample_data):
-    folder = sample_data / 'lsp_extended'
-    if not folder.is_dir():
-        pytest.skip('LDCRN_SAMPLE_DATA has no lsp_extended')
+@pytest.mark.slow
+def test_the_published_weights_find_what_the_metafile_says(
+    lsp_extended, root, tmp_path
+):
+    (entry,) = (
+        entry
+        for entry in load(root / 'configs/ldcrn/metafile.yml')['Models']
+        if 'ldcrn' in entry.get('Alias', ())
+    )
+    words = [
+        *[root / 'tools/test.py', root / entry['Config'], entry['Weights']],
+        *['--work-dir', tmp_path, '--out', tmp_path / 'metrics.json'],
+        *['--cfg-options', f'test_dataloader.dataset.data_root={lsp_extended}'],
+    ]
+    subprocess.run([sys.executable, *map(str, words)], check=True)
+
+    (result,) = entry['Results']
+    found = json.loads((tmp_path / 'metrics.json').read_text())['PCK']
+    # One of 11,999 joints is 0.008.
+    assert found == pytest.approx(result['Metrics']['PCK@0.2 (torso)'], abs=0.1)
+
+
+def test_the_photographs_to_validate_on_are_those_that_are_measured(lsp_extended):
+    folder = lsp_extended
     cfg = Config.fromfile(next(iter(CONFIGS.values())))
     annotations = json.loads((folder / 'annotations' / 'val.json').read_text())
     people = {person['id']: person for person in annotations['annotations']}

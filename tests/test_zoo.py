@@ -363,9 +363,9 @@ def test_the_metafile_states_no_result_that_nobody_measured(entries):
     assert [collection['Name'] for collection in collections] == ['LDCRN']
     for entry in entries:
         assert entry['In Collection'] == 'LDCRN'
-        assert 'Results' not in entry
-        if 'synthetic' not in entry['Name']:
-            assert entry['Weights'] is None
+        published = entry['Weights'] is not None
+        assert ('Results' in entry) == published
+        assert not published or 'lsp-extended' in entry['Name']
 
 
 def test_names_and_aliases_are_found_by_mmpose(entries):
@@ -373,7 +373,8 @@ def test_names_and_aliases_are_found_by_mmpose(entries):
     asking = SimpleNamespace(scope='ldcrn_mm')
     published = {entry['Name']: entry['Weights'] for entry in entries}
 
-    assert aliases['ldcrn'] == RECIPE
+    assert aliases['ldcrn-coco'] == RECIPE
+    assert published[aliases['ldcrn']].startswith('ldcrn_mm://')
     assert aliases['ldcrn-mpii'] == 'ldcrn_mpii'
     listed = BaseInferencer.list_models('ldcrn_mm')
     assert sorted(listed) == sorted([*PATHS, *aliases])

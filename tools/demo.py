@@ -1,12 +1,15 @@
 #!/usr/bin/env python
 """Draws the keypoints of people into pictures, a video or what a webcam sees.
 
-    python tools/demo.py photo.jpg CONFIG CHECKPOINT
+    python tools/demo.py photo.jpg
     python tools/demo.py photo.jpg CONFIG CHECKPOINT --bboxes 50,20,210,400
     python tools/demo.py photo.jpg CONFIG EXPORTED.onnx
     python tools/demo.py folder/ CONFIG CHECKPOINT --bbox-file annotations.json
     python tools/demo.py video.mp4 CONFIG CHECKPOINT --det-config C --det-checkpoint K
     python tools/demo.py webcam:0 CONFIG CHECKPOINT --show
+
+Without a config the published LDCRN that comes with ldcrn_mm looks for them; the
+names of others stand in configs/ldcrn/metafile.yml.
 
 The people are in the boxes given, else in those that the detector finds, else
 the whole picture is one person's. OUT_DIR gets visualizations/ with pictures or
@@ -24,6 +27,7 @@ import cv2
 import torch
 from mmengine.logging import MMLogger
 
+from ldcrn_mm.checkpoint import zoo
 from ldcrn_mm.engine import launch
 from ldcrn_mm.engine.options import add_settings, config_with
 from ldcrn_mm.inference import TopdownInferencer, Video, open_inputs, read_boxes
@@ -36,9 +40,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         'input', help='picture, folder of pictures, video, webcam or webcam:NUMBER'
     )
-    parser.add_argument('config', help='config file of the pose estimator')
+    parser.add_argument(
+        'config',
+        nargs='?',
+        default=zoo.DEFAULT,
+        help='config file of the pose estimator, or the name of a published one '
+        '(%(default)s)',
+    )
     parser.add_argument(
         'checkpoint',
+        nargs='?',
         help='its checkpoint, a path or an address, or what tools/export.py made of '
         'it (.onnx, .xml)',
     )
@@ -57,7 +68,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_settings(parser, 'model.test_cfg.flip_test=False halves the time')
     add_box_options(parser)
     add_drawing_options(parser)
-    args = parser.parse_args(argv)
+    # Intermixed, so that options may stand between the three.
+    args = parser.parse_intermixed_args(argv)
+    if args.checkpoint is None:
+        find_published(parser, args)
     if bool(args.det_config) != bool(args.det_checkpoint):
         parser.error('--det-config and --det-checkpoint go together')
     if args.show and not has_display():
@@ -67,6 +81,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     if not (args.show or args.out_dir):
         args.out_dir = os.path.join('outputs', 'demo')
     return args
+
+
+def find_published(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Replaces the name of a model by its config, and adds its checkpoint."""
+    if args.config.endswith('.py'):
+        parser.error(f'{args.config} needs a checkpoint behind it')
+    try:
+        args.config, args.checkpoint = zoo.find(args.config)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
 
 
 def add_box_options(parser: argparse.ArgumentParser) -> None:

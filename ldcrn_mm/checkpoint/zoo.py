@@ -7,9 +7,34 @@ any folder, by name or not; any other has its address on the web there.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 SCHEME = 'ldcrn_mm://'
+DEFAULT = 'ldcrn'  # what runs where no model is named
 WEIGHTS = Path(__file__).resolve().parent.parent / 'weights'
+
+
+class Model(NamedTuple):
+    """What the metafile has of a model: its config, and weights if published."""
+
+    config: str
+    weights: str | None
+
+
+def find(name: str = DEFAULT) -> tuple[str, str]:
+    """Path of the config of a published model, and path or address of its weights.
+
+    Args:
+        name: of the model in the metafile, or an alias, in any case.
+
+    Raises:
+        FileNotFoundError: where the package has not the file that the metafile
+            names.
+        ValueError: where no model has this name, or its weights have not been
+            published.
+    """
+    weights = locate(_weights(name))
+    return _models()[name.lower()].config, weights
 
 
 def locate(source: str) -> str:
@@ -47,7 +72,7 @@ def _weights(name: str) -> str:
             f'No model of ldcrn_mm is called {name!r}. There are: '
             f'{", ".join(sorted(models)) or "none"}.'
         )
-    weights = models[name.lower()]
+    weights = models[name.lower()].weights
     if weights is None:
         raise ValueError(
             f'The weights of {name} have not been published yet; its config can be '
@@ -61,15 +86,16 @@ def _weights(name: str) -> str:
     return weights
 
 
-def _models() -> dict[str, str | None]:
-    """Weights by the names and aliases of the models, in lower case."""
+def _models() -> dict[str, Model]:
+    """The models by their names and aliases, in lower case."""
     from mmengine.infer import BaseInferencer  # brings in its progress bars
 
     folder = BaseInferencer._get_repo_or_mim_dir('ldcrn_mm')
     found = {}
-    for model in BaseInferencer._get_models_from_metafile(folder):
-        weights = model['Weights']
+    for entry in BaseInferencer._get_models_from_metafile(folder):
+        weights = entry['Weights']
         weights = weights[0] if isinstance(weights, list) else weights
-        for name in (model['Name'], *model.get('Alias', ())):
-            found[name.lower()] = weights
+        model = Model(str(Path(folder, entry['Config'])), weights)
+        for name in (entry['Name'], *entry.get('Alias', ())):
+            found[name.lower()] = model
     return found

@@ -17,7 +17,7 @@ from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample, merge_data_samples
 from torch import nn
 
-from ..checkpoint import load_weights, read_checkpoint
+from ..checkpoint import load_weights, read_checkpoint, zoo
 from ..runtimes import is_exported, use_exported
 from .boxes import Boxes, boxes_per_picture, check_boxes
 from .inputs import Inputs, Picture, Video, open_inputs, read_picture
@@ -48,9 +48,10 @@ class TopdownInferencer(Pose2DInferencer):
     of people; for a video, a list of ``{frame_id, instances}``.
 
     Args:
-        model: path of a config, the config, or a name from MMPose's model zoo.
+        model: path of a config, the config, or a name from the model zoo of
+            ``scope``; by default the published LDCRN that comes with this package.
         weights: path or address of the checkpoint, or an exported file, see
-            :func:`ldcrn_mm.runtimes.open_runtime`.
+            :func:`ldcrn_mm.runtimes.open_runtime`; not needed with a name.
         device: by default a GPU where there is one.
         scope: where a name of ``model`` is looked up.
         det_model: config path or name of an MMDetection model, ``None`` or
@@ -73,7 +74,7 @@ class TopdownInferencer(Pose2DInferencer):
 
     def __init__(
         self,
-        model: str | Path | Config,
+        model: str | Path | Config | None = None,
         weights: str | Path | None = None,
         device: str | None = None,
         scope: str = 'mmpose',
@@ -82,6 +83,9 @@ class TopdownInferencer(Pose2DInferencer):
         det_cat_ids: int | Sequence[int] = 0,
         show_progress: bool = False,
     ) -> None:
+        if model is None:
+            model, published = zoo.find()
+            weights = weights or published
         model, weights, det_model, det_weights = (
             str(name) if isinstance(name, Path) else name
             for name in (model, weights, det_model, det_weights)

@@ -88,13 +88,34 @@ def test_files_that_are_not_there_are_answered_with_those_that_are(weight, name)
 
 def test_every_model_of_our_own_metafile_is_found_or_not_published_yet(root):
     assert Path(zoo.WEIGHTS) == root / 'ldcrn_mm' / 'weights'
-    for name, weights in zoo._models().items():
-        if weights is None:
+    for name, model in zoo._models().items():
+        assert Path(model.config).is_file()
+        if model.weights is None:
             with pytest.raises(ValueError, match='not been published yet'):
                 locate(f'ldcrn_mm://{name}')
         else:
             found = locate(f'ldcrn_mm://{name}')
             assert found.startswith('https://') or Path(found).is_file()
+
+
+@pytest.mark.parametrize('name', ['tiny', 'TINY', 'td-hm_tiny'])
+def test_a_name_leads_to_its_config_too(repository, weight, name):
+    assert zoo.find(name) == (
+        str(repository / 'tiny.py'),
+        str(repository / 'ldcrn_mm/weights' / FILE),
+    )
+    with pytest.raises(ValueError, match='have not been published yet'):
+        zoo.find('untrained')
+
+
+def test_the_default_comes_with_the_package():
+    config, weights = zoo.find()
+    assert Path(weights).parent == zoo.WEIGHTS
+    inferencer = TopdownInferencer(device='cpu')
+    state = read_checkpoint(weights)['state_dict']
+    assert Path(inferencer.cfg.filename) == Path(config)
+    found = inferencer.model.head.final_layer.weight
+    assert torch.equal(found, state['head.final_layer.weight'].float())
 
 
 def test_mmengine_loads_by_name_from_any_folder(weight, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from mmengine.logging import MMLogger
 from mmpose.apis import init_model
 from mmpose.models import TopdownPoseEstimator
 
+from ldcrn_mm.checkpoint import zoo
 from ldcrn_mm.inference import TopdownInferencer
 
 
@@ -263,6 +264,35 @@ def test_files_that_do_not_fit(run, folder, root, tmp_path, capsys):
     assert 'nowhere.pth' in errors
     assert run(picture, config=root / 'configs/ldcrn_coco.py') == 1
     assert 'is no checkpoint of the model in the config' in capsys.readouterr().err
+
+
+def test_without_a_model_the_published_one_looks(demo, folder, tmp_path):
+    words = [folder / '1.png', '--out-dir', tmp_path / 'out', '--device', 'cpu']
+    assert demo.main([str(word) for word in words]) == 0
+    (expected,) = next(TopdownInferencer(device='cpu')(folder / '1.png'))['predictions']
+    np.testing.assert_allclose(
+        saved(tmp_path, '1')[0]['keypoints'], expected[0]['keypoints']
+    )
+
+
+def test_a_name_stands_for_its_config_and_checkpoint(demo):
+    args = demo.parse_args(['a.jpg', '--radius', '3', zoo.DEFAULT, '--thickness', '2'])
+    assert (args.config, args.checkpoint) == zoo.find()
+    assert (args.radius, args.thickness) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ('config', 'message'),
+    [
+        ('config.py', 'config.py needs a checkpoint'),
+        ('nobody', "No model of ldcrn_mm is called 'nobody'"),
+        ('ldcrn-mpii', 'weights of ldcrn-mpii have not been published yet'),
+    ],
+)
+def test_a_model_without_weights_is_refused(demo, capsys, config, message):
+    with pytest.raises(SystemExit, match='2'):
+        demo.main(['a.jpg', config])
+    assert message in capsys.readouterr().err
 
 
 def test_an_exported_file_stands_in_for_the_checkpoint(run, folder, tmp_path, capsys):
