@@ -64,11 +64,22 @@ class OpenVINORuntime(Runtime):
         )
         self._options = {
             properties.hint.performance_mode: properties.hint.PerformanceMode.LATENCY,
-            properties.hint.inference_precision: HINTS[self.precision],
+            properties.hint.inference_precision: self._hint(),
         }
         if num_threads:
             self._options[properties.inference_num_threads] = num_threads
         self._compiled: dict[int, openvino.CompiledModel] = {}
+
+    def _hint(self) -> openvino.Type:
+        """What to compute in.
+
+        On a CPU without float16 OpenVINO takes bfloat16 for it, which is coarser;
+        there it is to be float32.
+        """
+        able = self._core.get_property('CPU', properties.device.capabilities)
+        if self.precision == 'fp16' and 'FP16' not in able:
+            return openvino.Type.f32
+        return HINTS[self.precision]
 
     def _run(self, images: np.ndarray) -> Sequence[np.ndarray]:
         parts = [self._network(len(part))(part) for part in self._cut(images)]

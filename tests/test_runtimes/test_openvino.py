@@ -44,6 +44,17 @@ def test_a_file_that_was_exported_for_bfloat16_is_run_in_it(tmp_path):
     assert hint_of(open_runtime(path, 'fp32')) == openvino.Type.f32
 
 
+@pytest.mark.parametrize('able', [['FP32', 'BF16'], ['FP32', 'BF16', 'FP16']])
+def test_float16_is_not_replaced_by_the_coarser_bfloat16(path, monkeypatch, able):
+    monkeypatch.setattr(openvino.Core, 'get_property', lambda *names: able)
+    runtime = open_runtime(path, 'fp16')
+
+    options = {str(key): value for key, value in runtime._options.items()}
+
+    wanted = openvino.Type.f16 if 'FP16' in able else openvino.Type.f32
+    assert options['INFERENCE_PRECISION_HINT'] == wanted
+
+
 def test_batches_are_cut_into_few_sizes(path):
     runtime = open_runtime(path)
     for count in (7, 5, 3, 8, 1):
