@@ -1,6 +1,8 @@
 """Fixtures that several tests share."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,16 @@ val_pipeline = [
     dict(type='PackPoseInputs'),
 ]
 """
+
+
+@pytest.fixture(autouse=True)
+def _no_handler_of_sigchld() -> Iterator[None]:
+    """Takes away what a data loader with workers leaves: PyTorch's, for good.
+
+    Later the kernel ended the whole run where a process of another test ended.
+    """
+    yield
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 @pytest.fixture(scope='session')
