@@ -185,12 +185,11 @@ def test_the_published_weights_find_what_the_metafile_says(
 
 
 def test_the_photographs_to_validate_on_are_those_that_are_measured(lsp_extended):
-    folder = lsp_extended
     cfg = Config.fromfile(next(iter(CONFIGS.values())))
-    annotations = json.loads((folder / 'annotations' / 'val.json').read_text())
+    annotations = json.loads((lsp_extended / 'annotations' / 'val.json').read_text())
     people = {person['id']: person for person in annotations['annotations']}
     evaluator = Evaluator(cfg.val_evaluator)
-    dataset = dict(cfg.val_dataloader.dataset, data_root=str(folder), pipeline=[])
+    dataset = dict(cfg.val_dataloader.dataset, data_root=str(lsp_extended), pipeline=[])
     dataset = DATASETS.build(dataset)
     random = np.random.default_rng(0)
     counted = right = 0

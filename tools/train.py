@@ -71,7 +71,7 @@ def build_config(args: argparse.Namespace) -> Config:
         args.resume = storage.last_checkpoint(cfg.work_dir)
     if args.resume:
         cfg.resume, cfg.load_from = True, args.resume
-    if cfg.get('load_from'):
+    elif cfg.get('load_from'):
         find_checkpoint(cfg.load_from)
     data_files.check_data_files(cfg, ['train', 'val'])
     return cfg

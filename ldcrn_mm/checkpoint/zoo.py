@@ -33,8 +33,8 @@ def find(name: str = DEFAULT) -> tuple[str, str]:
         ValueError: where no model has this name, or its weights have not been
             published.
     """
-    weights = locate(_weights(name))
-    return _models()[name.lower()].config, weights
+    config, weights = _published(name)
+    return config, locate(weights)
 
 
 def locate(source: str) -> str:
@@ -52,7 +52,7 @@ def locate(source: str) -> str:
     if not source.startswith(SCHEME):
         return source
     name = source.removeprefix(SCHEME)
-    return _file(name) if name.endswith('.pth') else locate(_weights(name))
+    return _file(name) if name.endswith('.pth') else locate(_published(name)[1])
 
 
 def _file(name: str) -> str:
@@ -64,15 +64,15 @@ def _file(name: str) -> str:
     return str(WEIGHTS / name)
 
 
-def _weights(name: str) -> str:
-    """What the metafile has under ``Weights``."""
+def _published(name: str) -> tuple[str, str]:
+    """Config of a model, and what the metafile has under ``Weights``."""
     models = _models()
     if name.lower() not in models:
         raise ValueError(
             f'No model of ldcrn_mm is called {name!r}. There are: '
             f'{", ".join(sorted(models)) or "none"}.'
         )
-    weights = models[name.lower()].weights
+    config, weights = models[name.lower()]
     if weights is None:
         raise ValueError(
             f'The weights of {name} have not been published yet; its config can be '
@@ -83,7 +83,7 @@ def _weights(name: str) -> str:
             f'The metafile has `Weights: {weights}` for {name}. Expected an address '
             f'on the web, or {SCHEME}FILE.pth for a file in {WEIGHTS}.'
         )
-    return weights
+    return config, weights
 
 
 def _models() -> dict[str, Model]:

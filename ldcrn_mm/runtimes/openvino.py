@@ -17,7 +17,6 @@ from .runtime import PRECISION_KEY, Runtime, Shape, choose_precision
 HINTS = {
     'fp32': openvino.Type.f32,
     'bf16': openvino.Type.bf16,
-    'fp16': openvino.Type.f16,
     'int8': openvino.Type.f32,  # of what was left out of the quantization
 }
 
@@ -76,9 +75,9 @@ class OpenVINORuntime(Runtime):
         On a CPU without float16 OpenVINO takes bfloat16 for it, which is coarser;
         there it is to be float32.
         """
-        able = self._core.get_property('CPU', properties.device.capabilities)
-        if self.precision == 'fp16' and 'FP16' not in able:
-            return openvino.Type.f32
+        if self.precision == 'fp16':
+            able = self._core.get_property('CPU', properties.device.capabilities)
+            return openvino.Type.f16 if 'FP16' in able else openvino.Type.f32
         return HINTS[self.precision]
 
     def _run(self, images: np.ndarray) -> Sequence[np.ndarray]:
