@@ -35,7 +35,8 @@ def test_a_step_that_fails_ends_it_with_the_reason(root, tmp_path):
     assert result.returncode == 1
     assert 'data.log' in result.stderr
     assert 'holiday.jpg' in result.stderr or 'not empty' in result.stderr
-    assert '2/5' not in result.stdout
+    assert '2/5 Drawing people' in result.stdout  # this one, and no further
+    assert '3/5' not in result.stdout
     assert (tmp_path / 'data' / 'holiday.jpg').read_bytes() == b'not ours'
 
 
