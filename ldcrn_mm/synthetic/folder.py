@@ -139,9 +139,7 @@ def make_sample_data(
         num_train: Pictures to train on.
         num_val: Pictures to validate on.
         seed: Non-negative; decides every byte.
-        workers: Processes that draw; the result does not depend on it. More than
-            one are forked: not from a process in which a library (OpenVINO, ONNX
-            Runtime, PyTorch) has started threads, which can crash.
+        workers: Processes that draw; the result does not depend on it.
         overwrite: Whether to replace sample data of other arguments. Data that
             this function did not write is never replaced.
         on_picture: Called after every picture.
