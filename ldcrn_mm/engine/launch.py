@@ -1,6 +1,7 @@
 """What happens between reading a config and building the runner."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
@@ -97,6 +98,9 @@ def use_scaled_lr(cfg: Config) -> None:
 def use_mixed_precision(cfg: Config) -> None:
     """Trains in float16 with a loss scale on GPU, in bfloat16 on CPU.
 
+    Warns where the CPU has no instructions for bfloat16: oneDNN then falls back
+    on code that is many times slower than float32.
+
     Args:
         cfg: the run's config, changed in place.
 
@@ -114,6 +118,19 @@ def use_mixed_precision(cfg: Config) -> None:
         )
     if get_device() == 'cpu':
         cfg.optim_wrapper.type = 'BFloat16OptimWrapper'
+        if not _computes_in_bfloat16():
+            warnings.warn(
+                'This CPU cannot compute in bfloat16 and will imitate it, many times '
+                'slower than float32. Leave --amp out here.'
+            )
     else:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def _computes_in_bfloat16() -> bool:
+    """Whether oneDNN, which does PyTorch's convolutions on CPU, does them so here."""
+    return (
+        torch.backends.mkldnn.is_available()
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )

@@ -166,6 +166,19 @@ def test_mixed_precision_is_bfloat16_on_cpu():
     assert 'loss_scale' not in cfg.optim_wrapper
 
 
+@pytest.mark.parametrize('native', [True, False])
+def test_mixed_precision_warns_where_the_cpu_would_imitate_it(monkeypatch, native):
+    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='Adam'))))
+    monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: native)
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        launch.use_mixed_precision(cfg)
+
+    assert len(said) == (0 if native else 1)
+    assert all('Leave --amp out' in str(warning.message) for warning in said)
+
+
 def test_mixed_precision_is_float16_with_a_loss_scale_on_gpu(on_gpu):
     cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
 
