@@ -56,7 +56,7 @@ from matplotlib import cbook
 print(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))')
 # It has seen whole people only, so the box of the portrait reaches down to the feet.
 tool photo.log 's/.*(visualizations).*/  &/p' \
-  tools/demo.py "$photo" --bboxes 0,0,512,1200 --out-dir "$out/pictures/photo"
+  tools/demo.py "$photo" --bboxes 0,0,512,1500 --out-dir "$out/pictures/photo"
 
 step '2/5 Drawing people to learn from (1000 pictures) and to be tested on (100)'
 tool data.log 's/^(wrote|.*already).*/  &/p' \
