@@ -50,6 +50,23 @@ def test_heatmaps_are_roughly_those_of_the_estimator(graph, expected, tmp_path, 
     assert quantized_convolutions(file) == len(convolutions)
 
 
+def test_no_cpu_overflows_in_onnx_runtime(graph, tmp_path):
+    file = quantize_onnx(copy.deepcopy(graph), tmp_path / 'int8.onnx', IMAGES)
+
+    network = onnx.load(file).graph
+    made_by = {name: node for node in network.node for name in node.output}
+    stored = {tensor.name: tensor for tensor in network.initializer}
+    largest = 0
+    for node in network.node:
+        if node.op_type == 'Conv':
+            weights = stored[made_by[node.input[1]].input[0]]
+            values = onnx.numpy_helper.to_array(weights).astype(int)
+            largest = max(largest, abs(values).max())
+    # Without VNNI, pairs of products with unsigned 8 bits add up in signed 16 bits.
+    assert 32 < largest
+    assert 2 * 255 * largest <= np.iinfo(np.int16).max
+
+
 @pytest.mark.parametrize('suffix', WRITE)
 def test_layers_can_be_left_out(graph, tmp_path, suffix):
     keep = ['backbone.stem.0.0', 'head.final_layer']
