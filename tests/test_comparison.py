@@ -25,7 +25,7 @@ def test_data_and_schedule_are_those_of_ldcrn(name):
 
 
 @pytest.mark.parametrize(
-    'name, upstream',
+    ('name', 'upstream'),
     [
         ('hrnet-w32', 'td-hm_hrnet-w32_8xb64-210e_coco-256x192.py'),
         ('litehrnet-18', 'td-hm_litehrnet-18_8xb64-210e_coco-256x192.py'),

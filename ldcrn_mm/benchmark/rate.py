@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.mkldnn import to_mkldnn
 
+from ..engine.bfloat16 import cpu_computes_in_bfloat16
 from .rounds import Measurement
 from .statistics import Summary
 from .worker import Call, Contender
@@ -43,8 +44,10 @@ def contender(precision: str, device: str) -> Contender:
         precision: one of :data:`DTYPES`.
         device: such as ``'cpu'``.
     """
+    # oneDNN's own layout is for CPUs, in bfloat16 for those that compute in it.
+    blocked = device == 'cpu' and (precision != 'bf16' or cpu_computes_in_bfloat16())
     products = tuple(
-        name for name in PRODUCTS if device == 'cpu' or not name.endswith('blocked')
+        name for name in PRODUCTS if blocked or not name.endswith('blocked')
     )
     return Contender(
         f'best rate, {precision}',

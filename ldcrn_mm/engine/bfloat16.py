@@ -24,3 +24,11 @@ class BFloat16OptimWrapper(OptimWrapper):
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
+
+
+def cpu_computes_in_bfloat16() -> bool:
+    """Whether oneDNN, which does PyTorch's convolutions on CPU, does them so here."""
+    return (
+        torch.backends.mkldnn.is_available()
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )

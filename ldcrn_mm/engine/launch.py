@@ -12,6 +12,8 @@ from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed
 from mmengine.utils.dl_utils import set_multi_processing
 
+from .bfloat16 import cpu_computes_in_bfloat16
+
 
 def set_launcher(cfg: Config, launcher: str) -> None:
     """Makes ``cfg`` run under ``launcher``, on CPUs with gloo.
@@ -118,19 +120,12 @@ def use_mixed_precision(cfg: Config) -> None:
         )
     if get_device() == 'cpu':
         cfg.optim_wrapper.type = 'BFloat16OptimWrapper'
-        if not _computes_in_bfloat16():
+        if not cpu_computes_in_bfloat16():
             warnings.warn(
                 'This CPU cannot compute in bfloat16 and will imitate it, many times '
-                'slower than float32. Leave --amp out here.'
+                'slower than float32. Leave --amp out here.',
+                stacklevel=2,
             )
     else:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-
-
-def _computes_in_bfloat16() -> bool:
-    """Whether oneDNN, which does PyTorch's convolutions on CPU, does them so here."""
-    return (
-        torch.backends.mkldnn.is_available()
-        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
