@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.mkldnn import to_mkldnn
 
-from ..engine.bfloat16 import cpu_computes_in_bfloat16
+from ..engine.bfloat16 import cpu_computes_in
 from .rounds import Measurement
 from .statistics import Summary
 from .worker import Call, Contender
@@ -44,8 +44,8 @@ def contender(precision: str, device: str) -> Contender:
         precision: one of :data:`DTYPES`.
         device: such as ``'cpu'``.
     """
-    # oneDNN's own layout is for CPUs, in bfloat16 for those that compute in it.
-    blocked = device == 'cpu' and (precision != 'bf16' or cpu_computes_in_bfloat16())
+    # oneDNN's own layout is for CPUs that compute in the precision.
+    blocked = device == 'cpu' and cpu_computes_in(DTYPES[precision])
     products = tuple(
         name for name in PRODUCTS if blocked or not name.endswith('blocked')
     )

@@ -26,9 +26,16 @@ class BFloat16OptimWrapper(OptimWrapper):
             yield
 
 
-def cpu_computes_in_bfloat16() -> bool:
-    """Whether oneDNN, which does PyTorch's convolutions on CPU, does them so here."""
-    return (
-        torch.backends.mkldnn.is_available()
-        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
+def cpu_computes_in(dtype: torch.dtype) -> bool:
+    """Whether oneDNN, which does PyTorch's convolutions on CPU, does them so here.
+
+    Args:
+        dtype: float32, bfloat16 or float16.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if dtype == torch.float16:
+        return torch.ops.mkldnn._is_mkldnn_fp16_supported()
+    return True

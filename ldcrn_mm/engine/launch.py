@@ -12,7 +12,7 @@ from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed
 from mmengine.utils.dl_utils import set_multi_processing
 
-from .bfloat16 import cpu_computes_in_bfloat16
+from .bfloat16 import cpu_computes_in
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:
@@ -120,7 +120,7 @@ def use_mixed_precision(cfg: Config) -> None:
         )
     if get_device() == 'cpu':
         cfg.optim_wrapper.type = 'BFloat16OptimWrapper'
-        if not cpu_computes_in_bfloat16():
+        if not cpu_computes_in(torch.bfloat16):
             warnings.warn(
                 'This CPU cannot compute in bfloat16 and will imitate it, many times '
                 'slower than float32. Leave --amp out here.',

@@ -23,11 +23,11 @@ def test_multiply_adds_of_a_product_of_matrices():
     assert rate.multiply_adds(rate.MATRIX) == 1024 * 1024 * 1024
 
 
-@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+@pytest.mark.parametrize('precision', rate.DTYPES)
 @pytest.mark.parametrize('product', rate.PRODUCTS)
 def test_a_product_is_computed_in_its_precision(product, precision):
     if product not in rate.contender(precision, 'cpu').cases:
-        pytest.skip('this CPU does not compute in bfloat16')
+        pytest.skip(f'this CPU does not compute in {precision}')
     call = rate.build(precision, 'cpu')(product)
     result = call()
     expected = (1024, 1024)
@@ -49,12 +49,13 @@ def test_on_a_gpu_there_is_no_blocked_layout():
 def test_the_blocked_layout_is_left_out_where_it_cannot_be_computed(
     monkeypatch, native
 ):
-    monkeypatch.setattr(rate, 'cpu_computes_in_bfloat16', lambda: native)
-    cases = {name: rate.contender(name, 'cpu').cases for name in ('fp32', 'bf16')}
+    reduced = torch.bfloat16, torch.float16
+    monkeypatch.setattr(rate, 'cpu_computes_in', lambda x: native or x not in reduced)
+    cases = {name: rate.contender(name, 'cpu').cases for name in rate.DTYPES}
 
     assert cases['fp32'] == rate.PRODUCTS
     left = [name for name in rate.PRODUCTS if native or 'blocked' not in name]
-    assert list(cases['bf16']) == left
+    assert list(cases['bf16']) == list(cases['fp16']) == left
 
 
 def test_the_best_is_that_with_the_most_multiply_adds_a_second():

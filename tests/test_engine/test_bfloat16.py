@@ -8,6 +8,7 @@ from mmpose.testing import get_packed_inputs
 from torch import nn
 
 from ldcrn_mm.engine import BFloat16OptimWrapper
+from ldcrn_mm.engine.bfloat16 import cpu_computes_in
 
 MODEL = dict(
     type='TopdownPoseEstimator',
@@ -152,3 +153,13 @@ def test_processes_exchange_gradients_only_where_the_weights_move():
             loss = model(torch.ones(1, 1)).sum()
         wrapper.update_params(loss)
         assert model.silent == silent
+
+
+def test_what_the_cpu_computes_in_is_what_onednn_says(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_fp16_supported', lambda: False)
+
+    assert cpu_computes_in(torch.float32)
+    assert cpu_computes_in(torch.bfloat16)
+    assert not cpu_computes_in(torch.float16)
