@@ -34,10 +34,16 @@ def quantized_convolutions(file):
             if node.get_type_name() == 'Convolution'
         ]
         return len(kinds) - kinds.count('Constant')
-    nodes = onnx.load(file).graph.node
-    made_by = {name: node.op_type for node in nodes for name in node.output}
-    kinds = [made_by.get(node.input[1]) for node in nodes if node.op_type == 'Conv']
-    return kinds.count('DequantizeLinear')
+    makers = makers_of_weights(onnx.load(file).graph)
+    return sum(
+        node is not None and node.op_type == 'DequantizeLinear' for node in makers
+    )
+
+
+def makers_of_weights(graph):
+    """The node that makes the weights of each convolution, None where none does."""
+    made_by = {name: node for node in graph.node for name in node.output}
+    return [made_by.get(node.input[1]) for node in graph.node if node.op_type == 'Conv']
 
 
 @pytest.mark.parametrize('suffix', WRITE)
@@ -54,14 +60,11 @@ def test_no_cpu_overflows_in_onnx_runtime(graph, tmp_path):
     file = quantize_onnx(copy.deepcopy(graph), tmp_path / 'int8.onnx', IMAGES)
 
     network = onnx.load(file).graph
-    made_by = {name: node for node in network.node for name in node.output}
     stored = {tensor.name: tensor for tensor in network.initializer}
-    largest = 0
-    for node in network.node:
-        if node.op_type == 'Conv':
-            weights = stored[made_by[node.input[1]].input[0]]
-            values = onnx.numpy_helper.to_array(weights).astype(int)
-            largest = max(largest, abs(values).max())
+    weights = [stored[node.input[0]] for node in makers_of_weights(network)]
+    largest = max(
+        abs(onnx.numpy_helper.to_array(each).astype(int)).max() for each in weights
+    )
     # Without VNNI, pairs of products with unsigned 8 bits add up in signed 16 bits.
     assert largest > 32
     assert 2 * 255 * largest <= np.iinfo(np.int16).max
