@@ -8,7 +8,7 @@ _base_ = 'td-hm_ldcrn_1xb16-8e_lsp-extended-256x192.py'
 
 load_from = None
 max_epochs = 30
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+optim_wrapper = dict(optimizer=dict(lr=5e-3, adam_lr=1e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=100, by_epoch=False),
     dict(

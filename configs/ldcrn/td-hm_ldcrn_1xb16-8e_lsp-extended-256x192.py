@@ -22,7 +22,11 @@ load_from = (
     'work_dirs/td-hm_ldcrn_1xb16-30e_lsp-extended-128x96/epoch_30.pth'  # stage 1
 )
 max_epochs = 8
-optim_wrapper = dict(optimizer=dict(lr=5e-4))
+# Adam needs several times as many people for the same loss.
+optim_wrapper = dict(
+    constructor='ConvMuonOptimWrapperConstructor',
+    optimizer=dict(_delete_=True, type='ConvMuon', lr=2e-3, momentum=0.9, adam_lr=4e-4),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=100, by_epoch=False),
     dict(

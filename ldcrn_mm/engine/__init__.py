@@ -3,6 +3,7 @@
 from .bfloat16 import BFloat16OptimWrapper
 from .channels_last import ChannelsLastHook
 from .distributed import AnyDeviceDistributedDataParallel, AverageLossHook
+from .muon import ConvMuon, ConvMuonOptimWrapperConstructor
 from .storage import AtomicLocalBackend, SafeCheckpointHook
 
 __all__ = [
@@ -11,5 +12,7 @@ __all__ = [
     'AverageLossHook',
     'BFloat16OptimWrapper',
     'ChannelsLastHook',
+    'ConvMuon',
+    'ConvMuonOptimWrapperConstructor',
     'SafeCheckpointHook',
 ]

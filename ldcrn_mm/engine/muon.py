@@ -1,0 +1,184 @@
+"""Muon for convolutional networks: fewer samples for the same loss than Adam.
+
+PyTorch's own ``torch.optim.Muon`` takes matrices only, and a convolution's
+weight has four dimensions.
+
+References:
+    Jordan et al.: "Muon: an optimizer for hidden layers in neural networks", 2024.
+    Kingma, Ba: "Adam: a method for stochastic optimization", ICLR 2015.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmpose.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+# Jordan's quintic takes every singular value between 0.01 and 1 to about
+# [0.7, 1.2] in five steps; Muon needs no more precision.
+QUINTIC = (3.4445, -4.7750, 2.0315)
+NUM_ITERATIONS = 5
+
+
+def orthogonalized(matrices: Tensor) -> Tensor:
+    """Brings all singular values of matrices near 1.
+
+    Args:
+        matrices: (B, M, N).
+
+    Returns:
+        ``U @ V.mT`` of each one's singular value decomposition approximately,
+        (B, M, N).
+    """
+    tall = matrices.size(1) > matrices.size(2)
+    x = matrices.mT if tall else matrices
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+    # The polynomials of x @ x.mT commute. So the steps are taken on this small
+    # square alone, and their product is applied once to the long matrix.
+    square = x @ x.mT
+    identity = torch.eye(x.size(1), dtype=x.dtype, device=x.device).expand_as(square)
+    a, b, c = QUINTIC
+    product = identity
+    for _ in range(NUM_ITERATIONS):
+        factor = torch.baddbmm(square, square, square, beta=b, alpha=c).add_(
+            identity, alpha=a
+        )
+        product = factor @ product
+        square = factor @ square @ factor
+    x = product @ x
+    return x.mT if tall else x
+
+
+@OPTIMIZERS.register_module()
+class ConvMuon(Optimizer):
+    """Muon for the weights of convolutions, Adam for everything else.
+
+    A weight is the matrix of its filters, (C_out, C_in * K_h * K_w). Its step is
+    the orthogonalised momentum of its gradient, whose size depends on the
+    matrix's shape alone; so it suits layers whose output is normalised.
+
+    Args:
+        params: parameters or groups of them, as of any optimizer. Groups with
+            ``orthogonalize=True`` are optimized by Muon, with Adam else;
+            :class:`ConvMuonOptimWrapperConstructor` makes the two groups.
+        lr: learning rate of Muon, or of a group that says its own.
+        momentum: decay of Muon's average of gradients (with Nesterov's step).
+        betas: Adam's decays.
+        eps: Adam's term against division by zero.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float = 5e-3,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(
+            params,
+            dict(lr=lr, momentum=momentum, betas=betas, eps=eps, orthogonalize=False),
+        )
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """Takes one step from the gradients; parameters without one stay."""
+        for group in self.param_groups:
+            params = [p for p in group['params'] if p.grad is not None]
+            if group['orthogonalize']:
+                self._muon(params, group)
+            else:
+                self._adam(params, group)
+
+    def _muon(self, params: list[Tensor], group: dict) -> None:
+        """Orthogonalises the matrices of one shape together: a few large steps."""
+        alike = defaultdict(list)
+        for param in params:
+            alike[param.size(0), param[0].numel()].append(param)
+        for (rows, columns), weights in alike.items():
+            matrices = [
+                self._nesterov(weight, group['momentum']).reshape(rows, columns)
+                for weight in weights
+            ]
+            lr = group['lr'] * max(1, rows / columns) ** 0.5
+            for weight, update in zip(weights, orthogonalized(torch.stack(matrices))):
+                weight.sub_(update.view(weight.shape), alpha=lr)
+
+    def _nesterov(self, param: Tensor, momentum: float) -> Tensor:
+        state = self.state[param]
+        if not state:
+            state['average'] = torch.zeros_like(param)
+        state['average'].lerp_(param.grad, 1 - momentum)
+        return param.grad.lerp(state['average'], momentum)
+
+    def _adam(self, params: list[Tensor], group: dict) -> None:
+        beta1, beta2 = group['betas']
+        for param in params:
+            state = self.state[param]
+            if not state:
+                state.update(
+                    average=torch.zeros_like(param),
+                    square=torch.zeros_like(param),
+                    steps=0,
+                )
+            state['steps'] += 1
+            state['average'].lerp_(param.grad, 1 - beta1)
+            state['square'].lerp_(param.grad.square(), 1 - beta2)
+            scale = 1 - beta1 ** state['steps']
+            root = math.sqrt(1 - beta2 ** state['steps'])
+            spread = state['square'].sqrt().div_(root).add_(group['eps'])
+            param.addcdiv_(state['average'], spread, value=-group['lr'] / scale)
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class ConvMuonOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """Says which parameters of a model :class:`ConvMuon` orthogonalises.
+
+    These are the weights of convolutions without bias, since those are followed
+    by a normalisation; not of depthwise ones, whose filters share no input, and
+    not the head's last convolution, which has a bias and whose scale counts.
+
+    The config's ``optimizer`` has ``type='ConvMuon'``, its arguments, and
+    ``adam_lr``, the learning rate of the other parameters.
+    """
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Builds the optimizer of a model and what wraps it.
+
+        Raises:
+            ValueError: there is a ``paramwise_cfg``, which this cannot respect.
+        """
+        if self.paramwise_cfg:
+            raise ValueError(
+                'expected no paramwise_cfg beside ConvMuonOptimWrapperConstructor, '
+                f'found {self.paramwise_cfg}; leave it out, or the constructor'
+            )
+        optimizer = dict(self.optimizer_cfg)
+        adam_lr = optimizer.pop('adam_lr')
+        hidden, rest = split_parameters(getattr(model, 'module', model))
+        optimizer['params'] = [
+            dict(params=hidden, orthogonalize=True),
+            dict(params=rest, lr=adam_lr),
+        ]
+        wrapper = dict(type='OptimWrapper') | self.optim_wrapper_cfg
+        return OPTIM_WRAPPERS.build(
+            wrapper, default_args=dict(optimizer=OPTIMIZERS.build(optimizer))
+        )
+
+
+def split_parameters(
+    model: nn.Module,
+) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Weights of convolutions that a normalisation follows, and all the others."""
+    hidden = [
+        layer.weight
+        for layer in model.modules()
+        if isinstance(layer, nn.Conv2d) and layer.bias is None and layer.groups == 1
+    ]
+    known = {id(weight) for weight in hidden}
+    rest = [param for param in model.parameters() if id(param) not in known]
+    return hidden, rest
