@@ -150,15 +150,12 @@ class ConvMuonOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """Builds the optimizer of a model and what wraps it.
 
         Raises:
-            ValueError: there is a ``paramwise_cfg``, which this cannot respect.
+            ValueError: the optimizer is another, ``adam_lr`` is missing, or there
+                is a ``paramwise_cfg``, which this cannot respect.
         """
-        if self.paramwise_cfg:
-            raise ValueError(
-                'expected no paramwise_cfg beside ConvMuonOptimWrapperConstructor, '
-                f'found {self.paramwise_cfg}; leave it out, or the constructor'
-            )
         optimizer = dict(self.optimizer_cfg)
-        adam_lr = optimizer.pop('adam_lr')
+        adam_lr = optimizer.pop('adam_lr', None)
+        self._check(optimizer['type'], adam_lr)
         hidden, rest = split_parameters(getattr(model, 'module', model))
         optimizer['params'] = [
             dict(params=hidden, orthogonalize=True),
@@ -168,6 +165,24 @@ class ConvMuonOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return OPTIM_WRAPPERS.build(
             wrapper, default_args=dict(optimizer=OPTIMIZERS.build(optimizer))
         )
+
+    def _check(self, kind: str | type, adam_lr: float | None) -> None:
+        name = type(self).__name__
+        if kind not in ('ConvMuon', ConvMuon):
+            raise ValueError(
+                f"{name} expected type='ConvMuon' in optimizer, found {kind!r}; leave "
+                'constructor out of optim_wrapper for other optimizers'
+            )
+        if adam_lr is None:
+            raise ValueError(
+                f'{name} expected adam_lr in optimizer, the learning rate of what is '
+                'not orthogonalised, and found none; 1e-3 is usual'
+            )
+        if self.paramwise_cfg:
+            raise ValueError(
+                f'{name} expected no paramwise_cfg beside it, found '
+                f'{self.paramwise_cfg}; leave one of them out'
+            )
 
 
 def split_parameters(

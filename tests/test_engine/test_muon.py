@@ -1,0 +1,207 @@
+import copy
+import io
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from ldcrn_mm.engine import ConvMuon
+from ldcrn_mm.engine.muon import orthogonalized
+
+
+def with_singular_values(values, rows, columns):
+    """A matrix for each row of values, and its singular vectors."""
+    u, _, vh = torch.linalg.svd(
+        torch.randn(len(values), rows, columns, dtype=torch.float64),
+        full_matrices=False,
+    )
+    return u @ torch.diag_embed(values) @ vh, u, vh
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize('shape', [(16, 16), (12, 90), (90, 12)])
+@pytest.mark.parametrize('decades', [0, 1, 3])
+def test_singular_vectors_stay_and_values_go_through_jordans_quintic(shape, decades):
+    values = torch.logspace(0, -decades, min(shape), dtype=torch.float64)
+    matrices, u, vh = with_singular_values(values.repeat(2, 1), *shape)
+
+    found = orthogonalized(matrices.float())
+
+    values = values / values.norm()
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    expected = u @ torch.diag(values) @ vh
+    torch.testing.assert_close(found.double(), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_singular_values_come_near_one():
+    found = torch.linalg.svdvals(orthogonalized(torch.randn(3, 32, 288)))
+
+    assert found.min() > 0.65
+    assert found.max() < 1.25
+
+
+def test_a_gradient_of_zeros_makes_no_step():
+    assert not orthogonalized(torch.zeros(1, 4, 9)).any()
+
+
+def gradients(params, steps):
+    return [[torch.randn_like(param) for param in params] for _ in range(steps)]
+
+
+def run(optimizer, params, steps):
+    for grads in steps:
+        for param, grad in zip(params, grads):
+            param.grad = grad.reshape(param.shape).clone()
+        optimizer.step()
+
+
+def test_matrices_go_as_with_pytorchs_muon():
+    if not hasattr(torch.optim, 'Muon'):
+        pytest.skip('PyTorch has Muon from 2.9 on')
+    weights = [
+        torch.randn(8, 2, 3, 3),
+        torch.randn(48, 4, 1, 1),
+        torch.randn(8, 18, 1, 1),
+    ]
+    ours = [nn.Parameter(weight.clone()) for weight in weights]
+    theirs = [nn.Parameter(weight.flatten(1).clone()) for weight in weights]
+    steps = gradients(weights, 4)
+
+    run(ConvMuon([dict(params=ours, orthogonalize=True)], 0.1, 0.9), ours, steps)
+    run(torch.optim.Muon(theirs, 0.1, 0.0, 0.9), theirs, steps)
+
+    for weight, our, their in zip(weights, ours, theirs):
+        moved = their - weight.flatten(1)
+        # PyTorch orthogonalises in bfloat16.
+        error = (our.flatten(1) - their).norm() / moved.norm()
+        assert error < 0.02
+        assert moved.norm() > 0.1
+
+
+def test_all_else_goes_as_with_adam():
+    weights = [torch.randn(7), torch.randn(3, 4, 1, 1)]
+    ours = [nn.Parameter(weight.clone()) for weight in weights]
+    theirs = [nn.Parameter(weight.clone()) for weight in weights]
+    steps = gradients(weights, 5)
+
+    run(ConvMuon(ours, 0.1, betas=(0.8, 0.95)), ours, steps)
+    run(torch.optim.Adam(theirs, 0.1, (0.8, 0.95)), theirs, steps)
+
+    for our, their in zip(ours, theirs):
+        torch.testing.assert_close(our, their)
+
+
+def test_parameters_without_gradient_stay():
+    weight, idle = nn.Parameter(torch.randn(4, 4, 1, 1)), nn.Parameter(torch.ones(4))
+    frozen = nn.Parameter(torch.ones(4, 4, 1, 1))
+    optimizer = ConvMuon(
+        [dict(params=[weight, frozen], orthogonalize=True), dict(params=[idle])]
+    )
+    before = weight.detach().clone()
+
+    run(optimizer, [weight], gradients([weight], 1))
+
+    assert (weight != before).all()
+    assert (idle == 1).all()
+    assert (frozen == 1).all()
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.depthwise = nn.Conv2d(8, 8, 3, groups=8, bias=False)
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        return self.head(self.depthwise(self.norm(self.stem(x))))
+
+
+def built(model, **changes):
+    optimizer = dict(type='ConvMuon', lr=0.01, momentum=0.9, adam_lr=0.001)
+    cfg = dict(constructor='ConvMuonOptimWrapperConstructor', optimizer=optimizer)
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        return build_optim_wrapper(model, cfg | changes)
+
+
+def test_weights_that_a_normalisation_follows_are_orthogonalised():
+    model = Network()
+
+    hidden, rest = built(model).optimizer.param_groups
+
+    assert [id(param) for param in hidden['params']] == [id(model.stem.weight)]
+    assert {id(param) for param in rest['params']} == {
+        id(param) for name, param in model.named_parameters() if name != 'stem.weight'
+    }
+    assert hidden['orthogonalize']
+    assert not rest['orthogonalize']
+    assert (hidden['lr'], rest['lr']) == (0.01, 0.001)
+    assert hidden['momentum'] == 0.9
+
+
+def test_the_wrapper_is_the_configs():
+    wrapper = built(
+        Network(), type='BFloat16OptimWrapper', accumulative_counts=3, clip_grad=None
+    )
+
+    assert type(wrapper).__name__ == 'BFloat16OptimWrapper'
+    assert wrapper._accumulative_counts == 3
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        (dict(paramwise_cfg=dict(bias_lr_mult=2.0)), 'expected no paramwise_cfg'),
+        (dict(optimizer=dict(type='ConvMuon', lr=0.01)), 'adam_lr'),
+        (dict(optimizer=dict(type='Adam', lr=0.01, adam_lr=0.1)), "found 'Adam'"),
+    ],
+)
+def test_what_it_cannot_respect_is_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        built(Network(), **changes)
+
+
+def step(model, wrapper, inputs):
+    wrapper.update_params(model(inputs).square().mean())
+
+
+def test_a_resumed_run_goes_on_as_if_never_stopped():
+    model, batches = Network(), torch.rand(4, 2, 3, 8, 8)
+    wrapper = built(model)
+    for batch in batches[:2]:
+        step(model, wrapper, batch)
+    file = io.BytesIO()
+    torch.save(wrapper.state_dict(), file)
+    file.seek(0)
+
+    resumed = copy.deepcopy(model)
+    other = built(resumed)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    for batch in batches[2:]:
+        step(model, wrapper, batch)
+        step(resumed, other, batch)
+
+    for expected, found in zip(model.parameters(), resumed.parameters()):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_the_layout_of_the_weights_changes_nothing():
+    plain = Network()
+    laid_out = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    batch = torch.rand(2, 3, 8, 8)
+
+    for model in (plain, laid_out):
+        wrapper = built(model)
+        for _ in range(2):
+            step(model, wrapper, batch)
+
+    for expected, found in zip(plain.parameters(), laid_out.parameters()):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
