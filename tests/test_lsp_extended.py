@@ -163,13 +163,14 @@ def test_the_averages_reach_back_a_few_epochs(name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('alias', ['ldcrn', 'ldcrn-narrow'])
 def test_the_published_weights_find_what_the_metafile_says(
-    lsp_extended, root, tmp_path
+    alias, lsp_extended, root, tmp_path
 ):
     (entry,) = (
         entry
         for entry in load(root / 'configs/ldcrn/metafile.yml')['Models']
-        if 'ldcrn' in entry.get('Alias', ())
+        if alias in entry.get('Alias', ())
     )
     words = [
         *[root / 'tools/test.py', root / entry['Config'], entry['Weights']],

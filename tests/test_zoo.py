@@ -51,7 +51,7 @@ DATA = {
 LSP_EXTENDED = {
     'load_from',
     'max_epochs',
-    'optim_wrapper.optimizer.lr',
+    'optim_wrapper',
     'param_scheduler',
     'train_cfg.max_epochs',
     'train_cfg.val_interval',
@@ -66,7 +66,7 @@ LSP_EXTENDED = {
     'test_evaluator',
     'default_hooks.checkpoint.save_best',
 }
-LSP_EXTENDED_FIRST = LSP_EXTENDED - {'load_from', 'optim_wrapper.optimizer.lr'} | {
+LSP_EXTENDED_FIRST = LSP_EXTENDED - {'load_from'} | {
     'codec',
     'model.head.decoder',
 }

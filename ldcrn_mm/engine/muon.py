@@ -85,7 +85,7 @@ class ConvMuon(Optimizer):
         )
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self) -> None:
         """Takes one step from the gradients; parameters without one stay."""
         for group in self.param_groups:
             params = [p for p in group['params'] if p.grad is not None]
