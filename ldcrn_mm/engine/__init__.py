@@ -1,4 +1,4 @@
-"""How the network is run: precision, memory layout, storage, processes."""
+"""How the network is run: optimizer, precision, memory layout, storage, processes."""
 
 from .bfloat16 import BFloat16OptimWrapper
 from .channels_last import ChannelsLastHook
