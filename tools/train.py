@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ldcrn_mm.checkpoint import find_checkpoint
-from ldcrn_mm.engine import data_files, launch, options, storage
+from ldcrn_mm.engine import data_files, launch, options, resuming
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,10 +49,7 @@ def parse_args() -> argparse.Namespace:
         help="scale the learning rate from the config's batch size to the actual one",
     )
     options.add_run_options(parser)
-    args = options.parse_run_options(parser)
-    if args.resume and args.resume != 'auto':
-        options.require_checkpoint(parser, args.resume)
-    return args
+    return options.parse_run_options(parser)
 
 
 def build_config(args: argparse.Namespace) -> Config:
@@ -68,8 +65,9 @@ def build_config(args: argparse.Namespace) -> Config:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.resume == 'auto':
-        args.resume = storage.last_checkpoint(cfg.work_dir)
+        args.resume = resuming.last_checkpoint(cfg.work_dir)
     if args.resume:
+        resuming.check_resumable(args.resume)
         cfg.resume, cfg.load_from = True, args.resume
     elif cfg.get('load_from'):
         find_checkpoint(cfg.load_from)

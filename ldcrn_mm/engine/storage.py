@@ -1,17 +1,16 @@
 """Checkpoints that survive a process killed at any moment."""
 
-import logging
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
-from mmengine.logging import print_log
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from mmpose.registry import HOOKS
+
+from .validation import note_validation, validation_is_missing
 
 
 @register_backend('atomic')
@@ -70,7 +69,10 @@ class SafeCheckpointHook(CheckpointHook):
     Files are written by :class:`AtomicLocalBackend`, and one that is replaced
     (the oldest of ``max_keep_ckpts``, the best so far) is removed after the
     new one is there: MMEngine removes it before. What killed runs left half
-    written in the folder is removed before training.
+    written in the folder is removed before training. Where the kill fell into a
+    validation, the resumed run makes up for it: MMEngine goes on with the next
+    epoch, and never looks at the last one's weights. A run that is resumed into
+    another folder leaves alone what is in the first.
 
     Args:
         backend_args: where checkpoints are stored.
@@ -81,12 +83,34 @@ class SafeCheckpointHook(CheckpointHook):
         super().__init__(backend_args=backend_args or dict(backend='atomic'), **kwargs)
 
     def before_train(self, runner: Runner) -> None:
-        """Finds the folder, as MMEngine does, and tidies it."""
+        """Finds the folder, as MMEngine does, tidies it, validates what was left."""
         super().before_train(runner)
         if is_main_process() and isinstance(self.file_backend, LocalBackend):
             for leftover in Path(self.out_dir).glob('*.pth.*.partial'):
                 leftover.unlink(missing_ok=True)
         self.file_backend = DeferredRemoval(self.file_backend)
+        self._forget_best_elsewhere()
+        if validation_is_missing(runner):
+            runner.val_loop.run()
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Saves the best, as MMEngine does."""
+        note_validation(runner)
+        super().after_val_epoch(runner, metrics)
+
+    def _forget_best_elsewhere(self) -> None:
+        """Looks for the best checkpoints in this run's folder alone.
+
+        A checkpoint names them by the folder of the run that wrote it.
+        """
+        if getattr(self, 'best_ckpt_path', None):
+            self.best_ckpt_path = self._here(self.best_ckpt_path)
+        for metric, path in getattr(self, 'best_ckpt_path_dict', {}).items():
+            self.best_ckpt_path_dict[metric] = path and self._here(path)
+
+    def _here(self, path: str) -> str | None:
+        here = self.file_backend.join_path(self.out_dir, os.path.basename(path))
+        return here if self.file_backend.exists(here) else None
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         super()._save_checkpoint_with_step(runner, step, meta)
@@ -100,33 +124,3 @@ class SafeCheckpointHook(CheckpointHook):
         best = getattr(self, 'best_ckpt_path', None)
         bests = getattr(self, 'best_ckpt_path_dict', {})
         self.file_backend.flush(keep={self.last_ckpt, best, *bests.values()})
-
-
-def last_checkpoint(work_dir: str) -> str | None:
-    """The checkpoint from which a run in ``work_dir`` goes on.
-
-    MMEngine's file ``last_checkpoint`` names it. Where that file is cut short
-    (it is not written atomically) or names a file that is gone (the folder was
-    moved), it is the checkpoint with the highest number in the folder.
-
-    Returns:
-        Its path, ``None`` where there is none.
-    """
-    named = find_latest_checkpoint(work_dir)
-    if named is None or Path(named).is_file():
-        return named
-    numbered = {
-        int(path.stem.rpartition('_')[2]): path
-        for path in Path(work_dir).glob('*.pth')
-        if re.fullmatch(r'(epoch|iter)_\d+', path.stem)
-    }
-    if not numbered:
-        return None
-    found = str(numbered[max(numbered)])
-    print_log(
-        f'{work_dir}/last_checkpoint names {named!r}, which is no file: going on '
-        f'from {found}',
-        logger='current',
-        level=logging.WARNING,
-    )
-    return found

@@ -9,7 +9,7 @@ from mmengine.runner import save_checkpoint
 from torch import nn
 
 from ldcrn_mm.engine import AtomicLocalBackend, SafeCheckpointHook
-from ldcrn_mm.engine.storage import last_checkpoint
+from ldcrn_mm.engine.resuming import last_checkpoint
 
 
 class Killed(BaseException):
@@ -25,6 +25,7 @@ class FakeRunner:
         self.message_hub.runtime_info.clear()
         self.logger = MMLogger.get_instance('storage')
         self.epoch = self.iter = 0
+        self.val_loop = None
         self.dies_before_writing = ''
 
     def save_checkpoint(self, out_dir, filename, *args, backend_args, **kwargs):
@@ -170,6 +171,43 @@ def test_a_best_checkpoint_written_again_under_its_name_stays(runner, metrics):
     assert 'best_AP_epoch_1.pth' in checkpoints(runner)
 
 
+@pytest.mark.parametrize('metrics', ['AP', ['AP', 'AR']])
+def test_a_run_resumed_into_another_folder_leaves_the_first_as_it_is(
+    runner, tmp_path, metrics
+):
+    hook = started(runner, save_best=metrics, rule='greater')
+    train_epoch(hook, runner)
+    hook.after_val_epoch(runner, dict(AP=0.1, AR=0.1))
+    first, left = runner.work_dir, checkpoints(runner)
+
+    runner.work_dir = str(tmp_path / 'second')
+    hook = started(runner, save_best=metrics, rule='greater')
+    for score in (0.2, 0.3):
+        train_epoch(hook, runner)
+        hook.after_val_epoch(runner, dict(AP=score, AR=score))
+
+    names = [metrics] if isinstance(metrics, str) else metrics
+    bests = [f'best_{name}_epoch_3.pth' for name in names]
+    assert checkpoints(runner) == [*bests, 'epoch_2.pth', 'epoch_3.pth']
+    runner.work_dir = first
+    assert checkpoints(runner) == left
+
+
+def test_the_best_is_replaced_after_the_folder_was_moved(runner, tmp_path):
+    runner.work_dir = str(tmp_path / 'first')
+    train_epoch(started(runner, save_best='AP', rule='greater'), runner, 0.1)
+
+    os.rename(tmp_path / 'first', tmp_path / 'moved')
+    runner.work_dir = str(tmp_path / 'moved')
+    train_epoch(started(runner, save_best='AP', rule='greater'), runner, 0.2)
+
+    assert checkpoints(runner) == [
+        'best_AP_epoch_2.pth',
+        'epoch_1.pth',
+        'epoch_2.pth',
+    ]
+
+
 def test_leftovers_of_a_killed_run_are_removed(runner, tmp_path):
     for name in ('epoch_1.pth', 'epoch_2.pth.77.partial', 'notes.partial'):
         (tmp_path / name).touch()
@@ -177,33 +215,6 @@ def test_leftovers_of_a_killed_run_are_removed(runner, tmp_path):
     started(runner)
 
     assert sorted(os.listdir(tmp_path)) == ['epoch_1.pth', 'notes.partial']
-
-
-def test_a_run_that_never_saved_has_no_last_checkpoint(tmp_path):
-    assert last_checkpoint(str(tmp_path)) is None
-
-
-@pytest.mark.parametrize('content', ['', '/moved/away/epoch_9.pth'])
-def test_without_a_valid_record_the_highest_number_is_the_last(tmp_path, content):
-    for name in ('epoch_9.pth', 'epoch_10.pth', 'best_coco_AP_epoch_11.pth'):
-        (tmp_path / name).touch()
-    (tmp_path / 'last_checkpoint').write_text(content)
-
-    assert last_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_10.pth')
-
-
-def test_the_record_is_trusted_where_its_file_is_there(tmp_path):
-    for name in ('epoch_9.pth', 'epoch_10.pth'):
-        (tmp_path / name).touch()
-    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_9.pth'))
-
-    assert last_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_9.pth')
-
-
-def test_an_invalid_record_without_checkpoints_means_from_the_start(tmp_path):
-    (tmp_path / 'last_checkpoint').touch()
-
-    assert last_checkpoint(str(tmp_path)) is None
 
 
 def test_what_is_stored_can_be_loaded(tmp_path):

@@ -35,6 +35,13 @@ class KillInSaving(Hook):
     def after_train_epoch(self, runner):
         if runner.epoch == 1:
             os.fsync = kill  # called between writing and renaming
+
+
+@HOOKS.register_module()
+class KillInValidation(Hook):
+    def before_val(self, runner):
+        if runner.epoch == 3:  # the last
+            kill()
 """
 KILLED = """
 _base_ = '{config}'
@@ -85,7 +92,7 @@ def test_a_checkpoint_is_read_without_trusting_it(trained):
     assert checkpoint['meta']['dataset_meta']['dataset_name'] == 'coco'
 
 
-def test_a_run_killed_twice_ends_with_the_weights_of_one_that_was_not(
+def test_a_run_killed_thrice_ends_as_one_that_was_not(
     run_tool, trained, tiny_config, not_random, environment, tmp_path
 ):
     (tmp_path / 'killer.py').write_text(KILLER)
@@ -100,18 +107,27 @@ def test_a_run_killed_twice_ends_with_the_weights_of_one_that_was_not(
             PYTHONPATH=f'{tmp_path}:{environment["PYTHONPATH"]}',
         )
 
-    for hook, options in [('KillInEpoch', []), ('KillInSaving', ['--resume'])]:
+    def train_until(hook, *options):
         config = tmp_path / f'{hook}.py'
         config.write_text(KILLED.format(config=tiny_config, hook=hook))
-        train(config, *options, status=-signal.SIGKILL)
+        return train(config, *options, status=-signal.SIGKILL)
+
+    for hook, options in [('KillInEpoch', []), ('KillInSaving', ['--resume'])]:
+        train_until(hook, *options)
         left = {path.name for path in work_dir.glob('epoch_*.pth')}
         assert left == {'epoch_1.pth'}
     assert len(list(work_dir.glob('epoch_2.pth.*.partial'))) == 1
 
-    done = train(tiny_config, '--resume')
+    resumed = train_until('KillInValidation', '--resume')
 
-    assert re.search('resumed epoch: 1, iter: 2', done.stdout)
+    assert re.search('resumed epoch: 1, iter: 2', resumed.stdout)
     assert not list(work_dir.glob('*.partial'))
+
+    train(tiny_config, '--resume')
+
+    (last,) = log_of(work_dir)
+    assert last['step'] == 3
+    assert last['coco/AP'] == log_of(trained)[-1]['coco/AP']
     for name in ('epoch_2.pth', 'epoch_3.pth'):
         one, other = (torch.load(folder / name) for folder in (trained, work_dir))
         for key in ('state_dict', 'ema_state_dict', 'optimizer'):
