@@ -1,7 +1,10 @@
 """Fixtures that several tests share."""
 
+import functools
+import http.server
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,3 +71,19 @@ def sample_data() -> Path:
     if not (path / 'coco' / 'annotations').is_dir():
         pytest.fail(f'LDCRN_SAMPLE_DATA={folder} has no coco/annotations in it')
     return path
+
+
+class Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of a server of ``tmp_path``, with an empty cache of downloads."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    handler = functools.partial(Silent, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()

@@ -28,7 +28,6 @@ import torch
 from mmengine.logging import MMLogger
 
 from ldcrn_mm.checkpoint import zoo
-from ldcrn_mm.engine import launch
 from ldcrn_mm.engine.options import add_settings, config_with
 from ldcrn_mm.inference import TopdownInferencer, Video, open_inputs, read_boxes
 
@@ -240,8 +239,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     MMLogger.get_current_instance().setLevel('WARNING')
     try:
-        with launch.weights_only():  # the detector's, too
-            predict(args)
+        predict(args)
     except (ImportError, OSError, ValueError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1

@@ -42,7 +42,7 @@ def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
     except Exception as error:  # of any type, where the file is not torch's
         raise ValueError(
             f'`{source}` is broken, or no checkpoint that torch.load reads with '
-            f'weights_only=True: {_reason(error)}'
+            f'weights_only=True: {reason(error)}'
         ) from error
     if not isinstance(content, dict):
         raise ValueError(
@@ -90,7 +90,7 @@ def _load(source: str, map_location: Any) -> Any:
         return CheckpointLoader.load_checkpoint(source, map_location, logger='silent')
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """What torch found, without its advice, which is to drop the protection."""
     text = str(error) or type(error).__name__
     found = re.search(r'(WeightsUnpickler|PytorchStreamReader).*', text)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +19,8 @@ from mmpose.structures import PoseDataSample, merge_data_samples
 from torch import nn
 
 from ..checkpoint import load_weights, read_checkpoint, zoo
+from ..checkpoint.reading import reason
+from ..engine import launch
 from ..runtimes import is_exported, use_exported
 from .boxes import Boxes, boxes_per_picture, check_boxes
 from .inputs import Inputs, Picture, Video, open_inputs, read_picture
@@ -36,6 +39,8 @@ class TopdownInferencer(Pose2DInferencer):
     * A picture is read once, and its people go through the network in batches.
     * A checkpoint that does not fit the config, a file that cannot be read and
       a box that cannot be meant are errors.
+    * No checkpoint runs code, neither the model's nor the detector's; see
+      :func:`ldcrn_mm.engine.launch.weights_only`.
     * Lines and dots are drawn in proportion to the picture, and
       ``skeleton_style='openpose'`` does not last into the next call.
 
@@ -62,8 +67,8 @@ class TopdownInferencer(Pose2DInferencer):
 
     Raises:
         FileNotFoundError: where a config or checkpoint does not exist.
-        ValueError: where the config is not of a top-down model, or the
-            checkpoint not of the config.
+        ValueError: where the config is not of a top-down model, the checkpoint
+            not of the config, or the detector cannot be loaded.
         ImportError: where the runtime of an exported file is not installed.
     """
 
@@ -95,16 +100,30 @@ class TopdownInferencer(Pose2DInferencer):
                 raise FileNotFoundError(f'There is no config `{config}`.')
         if str(det_model).endswith('.py') and not det_weights:
             raise ValueError(f'The detector `{det_model}` needs a checkpoint.')
-        super().__init__(
-            model=model,
-            weights=weights,
-            device=device,
-            scope=scope,
-            det_model=det_model or 'whole_image',
-            det_weights=det_weights,
-            det_cat_ids=det_cat_ids,
-            show_progress=show_progress,
-        )
+        with launch.weights_only():
+            super().__init__(
+                model=model,
+                weights=weights,
+                device=device,
+                scope=scope,
+                det_model=det_model or 'whole_image',
+                det_weights=det_weights,
+                det_cat_ids=det_cat_ids,
+                show_progress=show_progress,
+            )
+
+    def _init_detector(
+        self, det_model: str, det_weights: str | None, **kwargs: Any
+    ) -> None:
+        """MMPose's, with one kind of error for all that PyTorch raises."""
+        try:
+            super()._init_detector(det_model, det_weights, **kwargs)
+        except (EOFError, RuntimeError, UnpicklingError) as error:
+            checkpoint = f' with the checkpoint `{det_weights}`' if det_weights else ''
+            raise ValueError(
+                f'The detector `{det_model}`{checkpoint} cannot be loaded (with '
+                f'weights_only=True): {reason(error)}'
+            ) from error
 
     def _init_model(
         self, cfg: Config, weights: str | None, device: str = 'cpu'

@@ -1,10 +1,7 @@
 """Checkpoints from files and from the web, and what must not be taken for one."""
 
-import functools
 import hashlib
-import http.server
 import io
-import threading
 from pathlib import Path
 
 import pytest
@@ -32,22 +29,6 @@ def file(tmp_path) -> Path:
     path = tmp_path / 'checkpoint.pth'
     path.write_bytes(saved(CONTENT))
     return path
-
-
-class Silent(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def web(tmp_path, monkeypatch):
-    """Address of a server of ``tmp_path``, with an empty cache of downloads."""
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
-    handler = functools.partial(Silent, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f'http://127.0.0.1:{server.server_port}'
-        server.shutdown()
 
 
 def holds_the_content(checkpoint: dict) -> bool:

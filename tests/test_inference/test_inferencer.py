@@ -8,8 +8,9 @@ import mmdet
 import numpy as np
 import pytest
 import torch
-from mmdet.apis import init_detector
+from mmdet.apis import DetInferencer, init_detector
 from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
 from mmengine.structures import InstanceData
 from mmpose.apis import MMPoseInferencer, inference_topdown
 from mmpose.structures import PoseDataSample
@@ -22,6 +23,16 @@ BOXES = np.array(
     [[10, 5, 70, 110], [60.5, 20.25, 150, 100], [-9, 3, 40, 90], [0, 0, 160, 120]],
     np.float32,
 )
+
+
+class Code:
+    """Leaves a trace where it is unpickled."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
 
 
 def run(inferencer, inputs, **kwargs):
@@ -249,6 +260,53 @@ class TestDetector:
         (expected,) = instances(theirs, picture, **few)
         np.testing.assert_array_equal(found.bboxes, expected.bboxes)
         np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=1e-3)
+
+    @pytest.mark.parametrize('named', [False, True])
+    def test_code_in_its_checkpoint_is_not_run(
+        self, config, checkpoint, rtmdet, web, tmp_path, monkeypatch, named
+    ):
+        trace = tmp_path / 'trace'
+        torch.save(dict(state_dict={}, meta=Code(trace)), tmp_path / 'code.pth')
+        address = f'{web}/code.pth'
+        published = (Config.fromfile(rtmdet[0]), address)
+        monkeypatch.setattr(
+            DetInferencer, '_load_model_from_metafile', lambda self, name: published
+        )
+        detector = ('rtmdet-m', None) if named else (rtmdet[0], address)
+        with pytest.raises(ValueError, match=r'detector `.*rtmdet.*not an allowed'):
+            TopdownInferencer(config, checkpoint, 'cpu', 'mmpose', *detector)
+        assert not trace.exists()
+        torch.hub.load_state_dict_from_url(address, weights_only=False)
+        assert trace.exists()
+
+    def test_its_checkpoint_may_hold_what_mmengine_saves(
+        self, config, checkpoint, rtmdet, web, tmp_path
+    ):
+        content = torch.load(rtmdet[1])
+        content['message_hub'] = dict(loss=HistoryBuffer([1.0, 2.0], [1, 1]))
+        content['meta']['seen'] = np.arange(3)
+        torch.save(content, tmp_path / 'rtmdet.pth')
+        ours = TopdownInferencer(
+            config,
+            checkpoint,
+            'cpu',
+            det_model=rtmdet[0],
+            det_weights=f'{web}/rtmdet.pth',
+        )
+        state = ours.detector.model.state_dict()
+        for name, weight in content['state_dict'].items():
+            assert torch.equal(state[name], weight)
+
+    @pytest.mark.parametrize('size', [0, 1000])
+    def test_its_checkpoint_may_not_be_broken(
+        self, config, checkpoint, rtmdet, tmp_path, size
+    ):
+        broken = tmp_path / 'broken.pth'
+        broken.write_bytes(Path(rtmdet[1]).read_bytes()[:size])
+        with pytest.raises(ValueError, match=r'checkpoint `.*broken\.pth` cannot be'):
+            TopdownInferencer(
+                config, checkpoint, 'cpu', det_model=rtmdet[0], det_weights=broken
+            )
 
     def test_without_its_checkpoint_is_an_error(self, config, checkpoint):
         with pytest.raises(ValueError, match='needs a checkpoint'):
