@@ -21,6 +21,7 @@ writes it; for a video, a list of frame_id and instances.
 import argparse
 import contextlib
 import os
+import re
 import sys
 
 import cv2
@@ -68,7 +69,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_box_options(parser)
     add_drawing_options(parser)
     # Intermixed, so that options may stand between the three.
-    args = parser.parse_intermixed_args(argv)
+    args = parser.parse_intermixed_args(guarded(sys.argv[1:] if argv is None else argv))
     if args.checkpoint is None:
         find_published(parser, args)
     if bool(args.det_config) != bool(args.det_checkpoint):
@@ -80,6 +81,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     if not (args.show or args.out_dir):
         args.out_dir = os.path.join('outputs', 'demo')
     return args
+
+
+def guarded(words: list[str]) -> list[str]:
+    """Puts a space before a box that begins with a minus: else it is an option."""
+    return [f' {word}' if re.match(r'-[\d.]+,', word) else word for word in words]
 
 
 def find_published(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -162,7 +168,7 @@ def box(text: str) -> list[float]:
         x1, y1, x2, y2 = map(float, text.split(','))
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"expected X1,Y1,X2,Y2 in pixels, got '{text}'"
+            f"expected X1,Y1,X2,Y2 in pixels, got '{text.strip()}'"
         ) from None
     return [x1, y1, x2, y2]
 

@@ -115,6 +115,12 @@ def test_boxes_on_the_command_line(run, folder, tmp_path):
     assert found == [[[5, 5, 35, 55]], [[40.5, 0, 90, 60]]]
 
 
+def test_boxes_may_begin_left_of_the_picture(run, folder, tmp_path):
+    assert run(folder / '1.png', '--bboxes', '-20,0,35,55', '-.5,-2,90,60') == 0
+    found = [person['bbox'] for person in saved(tmp_path, '1')]
+    assert found == [[[-20, 0, 35, 55]], [[-0.5, -2, 90, 60]]]
+
+
 def test_detected_boxes_must_score(run, folder, tmp_path):
     scores = (0.2, 0.6, 0.9)
     results = [
@@ -219,6 +225,7 @@ def test_settings_of_the_config(run, folder, tmp_path):
     [
         (['--bboxes', '1,2,3'], r"X1,Y1,X2,Y2 in pixels, got '1,2,3'"),
         (['--bboxes', '1,2,3,four'], r"got '1,2,3,four'"),
+        (['--bboxes', '-1,2,3'], r"got '-1,2,3'"),
         (['--bboxes', '1,2,3,4', '--bbox-file', 'x'], 'not allowed with'),
         (['--det-config', 'x.py'], 'go together'),
         (['--det-checkpoint', 'x.pth'], 'go together'),
