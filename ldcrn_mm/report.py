@@ -1,6 +1,5 @@
 """Pictures of a run: its curves, and predictions beside the ground truth."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,51 +11,27 @@ from mmengine.structures import InstanceData
 from mmpose.structures import PoseDataSample
 from mmpose.visualization import PoseLocalVisualizer
 
+from .checkpoint.training_log import read_log
+
 matplotlib.use('Agg')  # files only: no window, no display needed
 
 from matplotlib import pyplot as plt
 
 
-def read_scalars(work_dir: str | Path) -> list[dict]:
-    """What MMEngine logged in all runs of a work dir, oldest first.
-
-    Raises:
-        FileNotFoundError: where nothing has been logged.
-    """
-    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
-    if not files:
-        raise FileNotFoundError(
-            f'No log of a training in {work_dir}: expected */vis_data/scalars.json.'
-        )
-    return [
-        json.loads(line) for file in files for line in file.read_text().splitlines()
-    ]
-
-
 def plot_curves(work_dir: str | Path, out_file: str | Path, metric: str) -> None:
     """Draws loss and metric over the epochs.
 
-    A run that was resumed logs some epochs twice; the later one counts.
-
     Args:
-        work_dir: folder of the training.
+        work_dir: folder of the training, of whose runs those are drawn that led to
+            its end.
         out_file: the picture to write.
         metric: name of the validation's metric, such as ``'coco/AP'``.
     """
-    scalars = read_scalars(work_dir)
-    losses: dict[int, list[float]] = {}
-    last_step = -1
-    for entry in scalars:
-        if 'loss' not in entry:
-            continue
-        if entry['step'] <= last_step:  # resumed: forget what is done again
-            losses = {e: v for e, v in losses.items() if e < entry['epoch']}
-        last_step = entry['step']
-        losses.setdefault(entry['epoch'], []).append(entry['loss'])
-    values = {entry['step']: entry[metric] for entry in scalars if metric in entry}
+    log = read_log(work_dir)
+    values = {e: v[metric] for e, v in log.validations.items() if metric in v}
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
-    left.plot(list(losses), [np.mean(v) for v in losses.values()])
+    left.plot(list(log.losses), [np.mean(v) for v in log.losses.values()])
     left.set(xlabel='epoch', ylabel='training loss', yscale='log')
     right.plot(list(values), list(values.values()), marker='o', markersize=3)
     right.set(xlabel='epoch', ylabel=f'{metric} (validation)')

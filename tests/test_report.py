@@ -67,18 +67,6 @@ def curves(monkeypatch):
     return lines
 
 
-class TestReadScalars:
-    def test_runs_are_read_oldest_first(self, tmp_path):
-        log(tmp_path, '20260102_000000', [train(2, 2, 0.5)])
-        log(tmp_path, '20260101_000000', [train(1, 1, 1.0), val(1, 0.1)])
-        entries = report.read_scalars(tmp_path)
-        assert [entry['step'] for entry in entries] == [1, 1, 2]
-
-    def test_a_folder_without_a_log_is_refused(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match='No log of a training'):
-            report.read_scalars(tmp_path)
-
-
 class TestPlotCurves:
     def test_losses_are_averaged_over_an_epoch(self, tmp_path, curves):
         log(tmp_path, 'a', [train(1, 1, 1.0), train(1, 2, 3.0), train(2, 3, 0.5)])
@@ -91,11 +79,13 @@ class TestPlotCurves:
         report.plot_curves(tmp_path, tmp_path / 'curves.png', 'coco/AP')
         assert curves[1] == ([4, 8], [0.25, 0.5])
 
-    def test_what_a_resumed_run_does_again_counts_once(self, tmp_path, curves):
-        log(tmp_path, 'a', [train(1, 1, 4.0), train(2, 2, 9.0), train(3, 3, 9.0)])
-        log(tmp_path, 'b', [train(2, 2, 2.0), train(3, 3, 1.0)])
+    def test_of_several_runs_what_led_to_the_end_is_drawn(self, tmp_path, curves):
+        log(tmp_path, '1', [train(1, 10, 9.0), val(1, 0.9), train(2, 20, 9.0)])
+        anew = [train(1, 50, 4.0), val(1, 0.1), train(2, 100, 9.0), val(2, 0.8)]
+        log(tmp_path, '2', [*anew, train(3, 150, 9.0), val(3, 0.8)])
+        log(tmp_path, '3', [train(2, 100, 2.0), train(3, 150, 1.0), val(3, 0.3)])
         report.plot_curves(tmp_path, tmp_path / 'curves.png', 'coco/AP')
-        assert curves[0] == ([1, 2, 3], [4.0, 2.0, 1.0])
+        assert curves == [([1, 2, 3], [4.0, 2.0, 1.0]), ([1, 3], [0.1, 0.3])]
 
 
 class TestDrawPredictions:

@@ -4,8 +4,6 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..report import read_scalars
-
 TIMES = ('data_time', 'time', 'step')  # beside the metrics in an entry
 LOWER_IS_BETTER = ('EPE', 'MPJPE', 'NME', 'loss')
 
@@ -15,16 +13,24 @@ class TrainingLog:
     """A training by epochs, as its log states it.
 
     Attributes:
-        epochs: number of the last one trained in.
+        losses: those that were logged, by epoch.
         learning_rates: the first and the last.
-        loss: the last.
         validations: the metrics by the epoch after which they were measured.
     """
 
-    epochs: int = 0
-    learning_rates: tuple[float, float] = (0.0, 0.0)
-    loss: float = 0.0
+    losses: dict[int, list[float]]
+    learning_rates: tuple[float, float]
     validations: dict[int, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> int:
+        """Number of the last one trained in."""
+        return max(self.losses)
+
+    @property
+    def loss(self) -> float:
+        """The last."""
+        return self.losses[self.epochs][-1]
 
     def best(self, metric: str) -> int:
         """The first epoch with the best value of ``metric``.
@@ -40,42 +46,56 @@ class TrainingLog:
 def read_log(path: str | Path) -> TrainingLog:
     """Reads a work dir, all its runs, or the ``scalars.json`` of one run.
 
-    Where a run was resumed, what it did again counts.
+    Of several runs what led to the end counts: one that was resumed takes the place
+    of the epochs that it did again, one that was started anew that of all before.
 
     Raises:
         FileNotFoundError: where there is no such file or no log in the folder.
         ValueError: where it is no log of a training by MMEngine.
     """
+    trained: list[dict] = []
+    validations: dict[int, dict[str, float]] = {}
+    for file in _files(Path(path)):
+        entries = _entries(file)
+        run = [entry for entry in entries if 'epoch' in entry]
+        if not run:  # killed before it logged anything
+            continue
+        begin = run[0]['epoch']  # 1 where it was started anew
+        trained = [entry for entry in trained if entry['epoch'] < begin] + run
+        validations = {e: v for e, v in validations.items() if e < begin}
+        for entry in entries:
+            if 'epoch' not in entry:
+                validations[entry['step']] = _metrics(entry)
+    if not trained:
+        raise ValueError(f'{path} is the log of no training: it has no epochs in it.')
+    losses: dict[int, list[float]] = {}
+    for entry in trained:
+        losses.setdefault(entry['epoch'], []).append(entry['loss'])
+    return TrainingLog(losses, (trained[0]['lr'], trained[-1]['lr']), validations)
+
+
+def _files(path: Path) -> list[Path]:
+    """The logs of all runs, oldest first."""
+    if not path.is_dir():
+        if not path.is_file():
+            raise FileNotFoundError(f'log not found: {path}')
+        return [path]
+    files = sorted(path.glob('*/vis_data/scalars.json'))
+    if not files:
+        raise FileNotFoundError(
+            f'No log of a training in {path}: expected */vis_data/scalars.json.'
+        )
+    return files
+
+
+def _entries(file: Path) -> list[dict]:
     try:
-        entries = read_scalars(path) if Path(path).is_dir() else _read_file(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return [json.loads(line) for line in file.read_bytes().splitlines()]
+    except ValueError as error:
         raise ValueError(
-            f'{path} is no log: expected the scalars.json of MMEngine, a JSON object '
+            f'{file} is no log: expected the scalars.json of MMEngine, a JSON object '
             f'a line ({error}).'
         ) from error
-    log = TrainingLog()
-    last_step = 0
-    for entry in entries:
-        if 'loss' not in entry or 'epoch' not in entry:
-            log.validations[entry['step']] = _metrics(entry)
-            continue
-        if entry['step'] <= last_step:  # resumed: forget what is done again
-            log.validations = {
-                e: v for e, v in log.validations.items() if e < entry['epoch']
-            }
-        last_step, log.epochs, log.loss = entry['step'], entry['epoch'], entry['loss']
-        first = log.learning_rates[0] if log.learning_rates[0] else entry['lr']
-        log.learning_rates = (first, entry['lr'])
-    if not log.epochs:
-        raise ValueError(f'{path} is the log of no training: it has no epochs in it.')
-    return log
-
-
-def _read_file(path: str | Path) -> list[dict]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'log not found: {path}')
-    lines = Path(path).read_text(encoding='utf-8').splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def _metrics(entry: dict) -> dict[str, float]:

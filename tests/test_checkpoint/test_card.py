@@ -29,9 +29,8 @@ META = dict(
     versions=dict(ldcrn_mm='9.8.7', torch='6.5.4'),
 )
 LOG = TrainingLog(
-    epochs=3,
+    losses={1: [0.9], 2: [0.7], 3: [0.6, 0.5]},
     learning_rates=(0.1, 0.025),
-    loss=0.5,
     validations={
         1: {'coco/AP': 0.61, 'coco/AP .5': 0.7},
         2: {'coco/AP': 0.52, 'coco/AP .5': 0.8},
@@ -147,7 +146,7 @@ def test_averages_were_measured_where_they_are_published(facts):
     assert card['Weights'] == ['averages over the training (EMA)']
 
 
-@pytest.mark.parametrize('log', [None, TrainingLog(epochs=3)])
+@pytest.mark.parametrize('log', [None, TrainingLog({3: [0.5]}, (0.1, 0.1))])
 def test_nothing_is_stated_that_no_log_states(facts, log):
     facts = replace(facts, log=log)
     card = model_card(facts)

@@ -58,6 +58,39 @@ def test_values_of_epochs_that_are_done_again_are_forgotten(tmp_path):
     assert read_log(tmp_path).validations == {1: dict(AP=0.1)}
 
 
+def test_a_run_that_was_killed_in_its_first_epoch_again_is_gone(tmp_path):
+    write(tmp_path, '1', *FIRST)
+    write(tmp_path, '2', trained(10, 2, loss=0.6))
+    write(tmp_path, '3', trained(11, 2, loss=0.5), validated(2, AP=0.4))
+    log = read_log(tmp_path)
+    assert log.losses == {1: [0.9], 2: [0.5]}
+    assert log.validations == {1: dict(AP=0.1), 2: dict(AP=0.4)}
+
+
+def test_a_run_that_was_started_anew_discards_those_before(tmp_path):
+    write(tmp_path, '1', *FIRST)
+    longer_epochs = trained(50, 1, lr=0.3, loss=0.6)  # its steps go on from the first's
+    write(tmp_path, '2', longer_epochs)
+    log = read_log(tmp_path)
+    assert (log.losses, log.learning_rates) == ({1: [0.6]}, (0.3, 0.3))
+    assert log.validations == {}
+
+
+def test_a_run_without_a_training_changes_nothing(tmp_path):
+    write(tmp_path, '1', *FIRST)
+    write(tmp_path, '2')
+    write(tmp_path, '3', validated(0, AP=0.9))
+    log = read_log(tmp_path)
+    assert log.epochs == 3
+    assert list(log.validations) == [1, 2, 3]
+
+
+def test_runs_are_read_oldest_first(tmp_path):
+    write(tmp_path, '20260102_000000', trained(10, 2))
+    write(tmp_path, '20260101_000000', trained(5, 1))
+    assert list(read_log(tmp_path).losses) == [1, 2]
+
+
 def test_higher_is_better_but_for_errors(tmp_path):
     values = [(0.1, 9.0), (0.3, 5.0), (0.3, 5.0), (0.2, 7.0)]
     entries = [
