@@ -11,35 +11,64 @@ from mmengine.structures import InstanceData
 from mmpose.structures import PoseDataSample
 from mmpose.visualization import PoseLocalVisualizer
 
-from .checkpoint.training_log import read_log
+from .checkpoint.training_log import TrainingLog, read_log
 
 matplotlib.use('Agg')  # files only: no window, no display needed
 
 from matplotlib import pyplot as plt
 
 
-def plot_curves(work_dir: str | Path, out_file: str | Path, metric: str) -> None:
-    """Draws loss and metric over the epochs.
+def plot_curves(
+    work_dir: str | Path, out_file: str | Path, metrics: Sequence[str] = ()
+) -> None:
+    """Draws the loss and the metrics of the validations over the epochs.
 
     Args:
         work_dir: folder of the training, of whose runs those are drawn that led to
             its end.
         out_file: the picture to write.
-        metric: name of the validation's metric, such as ``'coco/AP'``.
+        metrics: their names, such as ``'coco/AP'``; without any, the first that was
+            measured.
+
+    Raises:
+        FileNotFoundError: where nothing has been logged.
+        ValueError: where the log is none, or has validations without such a metric.
     """
     log = read_log(work_dir)
-    values = {e: v[metric] for e, v in log.validations.items() if metric in v}
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
+    metrics = _measured(log, metrics, work_dir)
+    figure, panels = plt.subplots(
+        1,
+        1 + len(metrics),
+        figsize=(4.5 * (1 + len(metrics)), 3.2),
+        layout='constrained',
+        squeeze=False,
+    )
+    left, *others = panels[0]
     left.plot(list(log.losses), [np.mean(v) for v in log.losses.values()])
     left.set(xlabel='epoch', ylabel='training loss', yscale='log')
-    right.plot(list(values), list(values.values()), marker='o', markersize=3)
-    right.set(xlabel='epoch', ylabel=f'{metric} (validation)')
-    for axes in (left, right):
+    for axes, metric in zip(others, metrics):
+        values = {e: v[metric] for e, v in log.validations.items() if metric in v}
+        axes.plot(list(values), list(values.values()), marker='o', markersize=3)
+        axes.set(xlabel='epoch', ylabel=f'{metric} (validation)')
+    for axes in panels[0]:
         axes.grid(alpha=0.3)
     Path(out_file).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out_file, dpi=110)
     plt.close(figure)
+
+
+def _measured(
+    log: TrainingLog, metrics: Sequence[str], work_dir: str | Path
+) -> Sequence[str]:
+    """Which metrics there are values of: none before the first validation."""
+    known = list(dict.fromkeys(name for v in log.validations.values() for name in v))
+    missing = [name for name in metrics if name not in known]
+    if known and missing:
+        raise ValueError(
+            f'The validations logged in {work_dir} have no {", ".join(missing)}, but '
+            f'{", ".join(known)}. Is the config that of this training?'
+        )
+    return metrics if known and metrics else known[:1]
 
 
 def draw_predictions(
@@ -66,7 +95,13 @@ def draw_predictions(
         ValueError: where the file holds no predictions.
     """
     people: dict[str, list[dict]] = {}
-    for sample in load(dump_file):
+    samples = load(dump_file)
+    if not isinstance(samples, list) or not all(map(_is_sample, samples)):
+        raise ValueError(
+            f'{dump_file} holds something else than predictions: expected what '
+            '`tools/test.py --dump` writes.'
+        )
+    for sample in samples:
         people.setdefault(sample['img_path'], []).append(sample)
     if not people:
         raise ValueError(f'{dump_file} holds no predictions.')
@@ -81,6 +116,11 @@ def draw_predictions(
     overview = out_dir / 'overview.jpg'
     cv2.imwrite(str(overview), contact_sheet(drawn))
     return [overview, *files]
+
+
+def _is_sample(entry: object) -> bool:
+    keys = {'img_path', 'gt_instances', 'pred_instances'}
+    return isinstance(entry, dict) and keys <= entry.keys()
 
 
 def _draw_pair(

@@ -70,21 +70,41 @@ def curves(monkeypatch):
 class TestPlotCurves:
     def test_losses_are_averaged_over_an_epoch(self, tmp_path, curves):
         log(tmp_path, 'a', [train(1, 1, 1.0), train(1, 2, 3.0), train(2, 3, 0.5)])
-        report.plot_curves(tmp_path, tmp_path / 'out' / 'curves.png', 'coco/AP')
+        report.plot_curves(tmp_path, tmp_path / 'out' / 'curves.png', ['coco/AP'])
         assert curves[0] == ([1, 2], [2.0, 0.5])
         assert cv2.imread(str(tmp_path / 'out' / 'curves.png')) is not None
 
     def test_the_metric_stands_at_its_epochs(self, tmp_path, curves):
         log(tmp_path, 'a', [train(1, 1, 1.0), val(4, 0.25), val(8, 0.5)])
-        report.plot_curves(tmp_path, tmp_path / 'curves.png', 'coco/AP')
+        report.plot_curves(tmp_path, tmp_path / 'curves.png', ['coco/AP'])
         assert curves[1] == ([4, 8], [0.25, 0.5])
+
+    def test_each_metric_that_is_named_has_a_panel(self, tmp_path, curves):
+        log(tmp_path, 'a', [train(1, 1, 1.0), {**val(1, 0.5), 'coco/AR': 0.75}])
+        report.plot_curves(tmp_path, tmp_path / 'c.png', ['coco/AR', 'coco/AP'])
+        assert curves[1:] == [([1], [0.75]), ([1], [0.5])]
+
+    def test_without_a_name_the_first_metric_is_drawn(self, tmp_path, curves):
+        log(tmp_path, 'a', [train(1, 1, 1.0), {**val(1, 0.5), 'coco/AR': 0.75}])
+        report.plot_curves(tmp_path, tmp_path / 'curves.png')
+        assert curves[1:] == [([1], [0.5])]
+
+    def test_before_the_first_validation_the_loss_stands_alone(self, tmp_path, curves):
+        log(tmp_path, 'a', [train(1, 1, 1.0)])
+        report.plot_curves(tmp_path, tmp_path / 'curves.png', ['coco/AP'])
+        assert curves == [([1], [1.0])]
+
+    def test_a_metric_that_was_not_measured_is_refused(self, tmp_path):
+        log(tmp_path, 'a', [train(1, 1, 1.0), val(1, 0.5)])
+        with pytest.raises(ValueError, match='have no PCK, but coco/AP'):
+            report.plot_curves(tmp_path, tmp_path / 'curves.png', ['PCK'])
 
     def test_of_several_runs_what_led_to_the_end_is_drawn(self, tmp_path, curves):
         log(tmp_path, '1', [train(1, 10, 9.0), val(1, 0.9), train(2, 20, 9.0)])
         anew = [train(1, 50, 4.0), val(1, 0.1), train(2, 100, 9.0), val(2, 0.8)]
         log(tmp_path, '2', [*anew, train(3, 150, 9.0), val(3, 0.8)])
         log(tmp_path, '3', [train(2, 100, 2.0), train(3, 150, 1.0), val(3, 0.3)])
-        report.plot_curves(tmp_path, tmp_path / 'curves.png', 'coco/AP')
+        report.plot_curves(tmp_path, tmp_path / 'curves.png', ['coco/AP'])
         assert curves == [([1, 2, 3], [4.0, 2.0, 1.0]), ([1, 3], [0.1, 0.3])]
 
 
@@ -142,6 +162,12 @@ class TestDrawPredictions:
         dump([], tmp_path / 'dump.pkl')
         with pytest.raises(ValueError, match='holds no predictions'):
             report.draw_predictions(tmp_path / 'dump.pkl', tmp_path / 'o', COCO)
+
+    @pytest.mark.parametrize('content', [{'coco/AP': 0.5}, [{'coco/AP': 0.5}]])
+    def test_metrics_instead_of_predictions_are_refused(self, tmp_path, content):
+        dump(content, tmp_path / 'metrics.pkl')
+        with pytest.raises(ValueError, match=r'expected what `tools/test\.py --dump`'):
+            report.draw_predictions(tmp_path / 'metrics.pkl', tmp_path / 'o', COCO)
 
     def test_a_picture_that_is_gone_is_named(self, tmp_path):
         gone = tmp_path / 'gone.png'

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmpose.datasets.datasets.utils import parse_pose_metainfo
-from mmpose.registry import DATASETS
+from mmpose.apis.inference import dataset_meta_from_config
 
 from ldcrn_mm import report
+from ldcrn_mm.engine import options, results
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,29 +31,55 @@ def parse_args() -> argparse.Namespace:
         '--kpt-thr', type=float, default=0.3, help='lowest score that is drawn'
     )
     args = parser.parse_args()
-    for path in (args.config, args.work_dir, args.dump):
-        if path and not Path(path).exists():
-            parser.error(f'not found: {path}')
+    if not Path(args.config).is_file():
+        parser.error(f'config file not found: {args.config}')
+    if not Path(args.work_dir).is_dir():
+        parser.error(f'folder not found: {args.work_dir}')
+    if args.dump and not Path(args.dump).is_file():
+        parser.error(f'file not found: {args.dump}')
+    options.require_suffix(parser, args.dump, results.PREDICTION_FILES)
     if args.max_images < 1:
         parser.error(f'--max-images must be at least 1, not {args.max_images}')
     return args
 
 
-def main() -> None:
-    args = parse_args()
+def metrics_to_draw(cfg: Config) -> list[str]:
+    """Those by which the training chose its best checkpoint."""
+    checkpoint = cfg.get('default_hooks', {}).get('checkpoint') or {}
+    names = checkpoint.get('save_best') or []
+    names = [names] if isinstance(names, str) else names
+    return [name for name in names if name != 'auto']  # the first that is measured
+
+
+def dataset_meta(cfg: Config) -> dict:
+    meta = dataset_meta_from_config(cfg, 'test')
+    if meta is None:
+        raise ValueError(
+            'the config does not say which keypoints its test data have: expected '
+            '`test_dataloader.dataset` to be of a class with METAINFO or to have a '
+            '`metainfo`.'
+        )
+    return meta
+
+
+def draw(args: argparse.Namespace) -> None:
     cfg = Config.fromfile(args.config)
     init_default_scope(cfg.get('default_scope', 'mmpose'))
     out_dir = Path(args.out_dir or Path(args.work_dir) / 'pictures')
     curves = out_dir / 'curves.png'
-    report.plot_curves(args.work_dir, curves, cfg.default_hooks.checkpoint.save_best)
+    report.plot_curves(args.work_dir, curves, metrics_to_draw(cfg))
     print(curves)
     if args.dump:
-        dataset = DATASETS.get(cfg.test_dataloader.dataset.type)
-        meta = parse_pose_metainfo(dataset.METAINFO)
         for file in report.draw_predictions(
-            args.dump, out_dir, meta, args.max_images, args.kpt_thr
+            args.dump, out_dir, dataset_meta(cfg), args.max_images, args.kpt_thr
         ):
             print(file)
+
+
+def main() -> None:
+    args = parse_args()
+    with options.user_errors():
+        draw(args)
 
 
 if __name__ == '__main__':

@@ -86,6 +86,7 @@ def publish(
         ValueError: where ``source`` is no checkpoint of a training, its weights
             are not finite or not those of ``config``, or ``log`` is no log.
     """
+    training = read_log(log) if log else None
     checkpoint = read_checkpoint(source)
     cfg = Config.fromfile(config) if config else None
     published = _for_inference(checkpoint, source, cfg, dtype, weights)
@@ -102,7 +103,7 @@ def publish(
         averaged='ema_state_dict' in checkpoint,
         config=_below_configs(config) if config else None,
         settings=cfg,
-        log=read_log(log) if log else None,
+        log=training,
     )
     card = path.with_suffix('.md')
     _write_new({path: content, card: model_card(facts).encode()})

@@ -67,7 +67,10 @@ def read_log(path: str | Path) -> TrainingLog:
             if 'epoch' not in entry:
                 validations[entry['step']] = _metrics(entry)
     if not trained:
-        raise ValueError(f'{path} is the log of no training: it has no epochs in it.')
+        raise ValueError(
+            f'{path} is the log of no training: expected the work dir or scalars.json '
+            'of one by epochs, but it has no epochs in it.'
+        )
     losses: dict[int, list[float]] = {}
     for entry in trained:
         losses.setdefault(entry['epoch'], []).append(entry['loss'])
@@ -89,13 +92,34 @@ def _files(path: Path) -> list[Path]:
 
 
 def _entries(file: Path) -> list[dict]:
-    try:
-        return [json.loads(line) for line in file.read_bytes().splitlines()]
-    except ValueError as error:
-        raise ValueError(
-            f'{file} is no log: expected the scalars.json of MMEngine, a JSON object '
-            f'a line ({error}).'
-        ) from error
+    """What MMEngine logged; without a last line that a kill has torn."""
+    lines = file.read_bytes().splitlines()
+    entries = []
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise _no_log(file, number, str(error)) from error
+        if not isinstance(entry, dict):
+            raise _no_log(file, number, 'it is none')
+        missing = [key for key in _expected(entry) if key not in entry]
+        if missing:
+            raise _no_log(file, number, f'it has no {missing[0]!r}')
+        entries.append(entry)
+    return entries
+
+
+def _expected(entry: dict) -> tuple[str, ...]:
+    return ('step', 'loss', 'lr') if 'epoch' in entry else ('step',)
+
+
+def _no_log(file: Path, line: int, reason: str) -> ValueError:
+    return ValueError(
+        f'{file} is no log: expected the scalars.json of MMEngine, a JSON object a '
+        f'line, but found line {line}: {reason}.'
+    )
 
 
 def _metrics(entry: dict) -> dict[str, float]:

@@ -107,13 +107,40 @@ def test_a_metric_that_came_later_has_a_best(tmp_path):
     assert (log.best('AR'), log.best('AP')) == (2, 1)
 
 
-def test_what_is_no_log_is_an_error(tmp_path):
+@pytest.mark.parametrize('torn', ['{"lr": 0.1, "lo', '{"lr": 0.1\n', '\0\0\0'])
+def test_a_last_line_that_a_kill_has_torn_is_left_out(tmp_path, torn):
+    file = write(tmp_path, '1', *FIRST)
+    file.write_text(file.read_text() + torn)
+    write(tmp_path, '2', trained(20, 4))
+    log = read_log(tmp_path)
+    assert list(log.losses) == [1, 2, 3, 4]
+    assert list(log.validations) == [1, 2, 3]
+
+
+def test_a_missing_log_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'log not found: .*none\.json'):
         read_log(tmp_path / 'none.json')
     with pytest.raises(FileNotFoundError, match='No log of a training'):
         read_log(tmp_path)
-    (tmp_path / 'cut.json').write_text('{"loss": 1, "ep')
-    with pytest.raises(ValueError, match=r'cut\.json is no log: expected the scalars'):
-        read_log(tmp_path / 'cut.json')
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('{"step": 1, "AP": 1}\n{"lo\n{"step": 2}\n', 'found line 2: Unterminated'),
+        ('{"images": []}\n', "found line 1: it has no 'step'"),
+        ('{"epoch": 1, "step": 1, "lr": 1}\n', "found line 1: it has no 'loss'"),
+        ('[1, 2]\n', 'found line 1: it is none'),
+    ],
+)
+def test_what_is_no_log_is_an_error(tmp_path, content, message):
+    file = tmp_path / 'other.json'
+    file.write_text(content)
+    with pytest.raises(ValueError, match=rf'other\.json is no log: .*{message}'):
+        read_log(file)
+
+
+@pytest.mark.parametrize('entries', [[], [validated(0, AP=0.5)], [dict(step=9)]])
+def test_a_log_without_epochs_is_of_no_training(tmp_path, entries):
     with pytest.raises(ValueError, match='has no epochs in it'):
-        read_log(write(tmp_path, '1', validated(0, AP=0.5)))
+        read_log(write(tmp_path, '1', *entries))

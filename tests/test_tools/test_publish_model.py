@@ -105,6 +105,8 @@ def test_other_files_are_refused_in_words(publish, checkpoint, root, out, capsys
     torch.save(dict(best_state_dict={}, epoch=3), checkpoint)
     message = refused(publish, capsys, checkpoint, out)
     assert 'has no weights' in message
+    message = refused(publish, capsys, checkpoint, out, '--log', root / 'configs')
+    assert message.startswith('error: No log of a training in')  # before it reads IN
     assert not out.exists()
 
 
