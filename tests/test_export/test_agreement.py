@@ -1,8 +1,12 @@
 """The check of an exported file, on runtimes that are made to agree or not."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from mmpose.codecs import MSRAHeatmap, UDPHeatmap
 
 from ldcrn_mm.export.agreement import compare
 
@@ -41,6 +45,11 @@ def peak(y, x, height=16, width=12, right=0.5, left=0.25):
     heatmap[0, 0, y, x + 1], heatmap[0, 0, y, x - 1] = right, left
     heatmap[0, 0, y + 1, x], heatmap[0, 0, y - 1, x] = 0.5, 0.25
     return heatmap
+
+
+def with_codec(decoder):
+    """Stands in for an estimator of which only the codec is asked for."""
+    return SimpleNamespace(head=SimpleNamespace(decoder=decoder))
 
 
 def agreement(estimator, expected, *found, precision='fp32'):
@@ -85,6 +94,31 @@ def test_a_tie_may_go_either_way(estimator):
 
     assert (found.num_moved, found.num_wrong) == (1, 0)
     assert found.holds
+
+
+@pytest.mark.parametrize('codec', [UDPHeatmap, partial(MSRAHeatmap, unbiased=True)])
+def test_a_codec_that_magnifies_rounding_is_no_disagreement(codec):
+    decoder = codec(input_size=(48, 64), heatmap_size=(12, 16), sigma=2)
+    expected = noise(32, 17, 16, 12, seed=2).numpy()
+    rounded = expected + 1e-6 * noise(32, 17, 16, 12, seed=3).numpy()
+
+    found = agreement(with_codec(decoder), expected, rounded)
+
+    assert found.num_moved > 0
+    assert (found.num_wrong, found.holds) == (0, True)
+
+
+@pytest.mark.parametrize('codec', [UDPHeatmap, partial(MSRAHeatmap, unbiased=True)])
+def test_a_peak_elsewhere_is_wrong_for_codecs_that_fit_it(codec):
+    decoder = codec(input_size=(48, 64), heatmap_size=(12, 16), sigma=2)
+    y, x = np.mgrid[:16, :12]
+    peaks = [np.exp(-((x - a) ** 2 + (y - 8.3) ** 2) / 8) for a in (5.2, 5.22)]
+    expected, other = (peak[None, None].astype(np.float32) for peak in peaks)
+    keypoints, scores = decoder.decode(other[0])
+
+    found = agreement(with_codec(decoder), expected, keypoints, scores)
+
+    assert (found.num_moved, found.num_wrong, found.holds) == (1, 1, False)
 
 
 def test_keypoints_that_the_graph_decoded_wrongly_are_found(estimator):
