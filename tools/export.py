@@ -29,6 +29,7 @@ FORMATS = {
     'onnx': ('.onnx', onnx.export_onnx, (*onnx.PRECISIONS, 'int8')),
     'openvino': ('.xml', openvino.export_openvino, (*openvino.PRECISIONS, 'int8')),
 }
+WEIGHTS = {'.xml': '.bin'}  # of the formats that have them in a file of their own
 
 
 def parse_args() -> argparse.Namespace:
@@ -132,8 +133,11 @@ def checked(
         args.out = Path('outputs', 'export', name)
     if args.out.suffix != suffix:
         parser.error(f'--out must end in {suffix} for --format {args.format}')
-    if args.out.exists() and not args.overwrite:
-        parser.error(f'{args.out} exists; replace it with --overwrite')
+    for file in (args.out, args.out.with_suffix(WEIGHTS.get(suffix, suffix))):
+        if file.is_dir():
+            parser.error(f'--out: {file} is a folder, name a file in it')
+        if file.exists() and not args.overwrite:
+            parser.error(f'{file} exists; replace it with --overwrite')
     return args
 
 

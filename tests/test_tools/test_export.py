@@ -192,6 +192,25 @@ def test_an_existing_file_is_replaced_only_on_request(run, capsys, tmp_path):
     assert (tmp_path / 'x.onnx').read_text() == 'precious'
 
 
+def test_the_weights_beside_an_xml_file_are_replaced_only_on_request(
+    run, capsys, tmp_path
+):
+    (tmp_path / 'x.bin').write_text('precious')
+
+    message = ended(run, capsys, '--format', 'openvino', out='x.xml')
+
+    assert 'x.bin exists; replace it with --overwrite' in message
+    assert (tmp_path / 'x.bin').read_text() == 'precious'
+
+
+def test_a_folder_is_not_replaced(run, capsys, tmp_path):
+    (tmp_path / 'x.onnx').mkdir()
+
+    message = ended(run, capsys, '--format', 'onnx', '--overwrite')
+
+    assert 'x.onnx is a folder' in message
+
+
 def test_a_missing_config_or_checkpoint_is_named(tool, config, checkpoint, capsys):
     for words in (('nowhere.py', checkpoint), (config, 'nowhere.pth')):
         module = tool('export.py', *words, '--format', 'onnx')
