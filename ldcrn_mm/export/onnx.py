@@ -9,6 +9,7 @@ import onnx
 import torch
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 
+from ..checkpoint.writing import write_whole
 from ..runtimes.runtime import PRECISION_KEY
 from .network import ExportableNetwork, input_size_of
 
@@ -58,10 +59,10 @@ def export_onnx(
 
 
 def save_onnx(graph: onnx.ModelProto, path: Path, precision: str) -> None:
-    """Checks a graph, notes its precision in it and writes it."""
+    """Checks a graph, notes its precision in it and writes it, whole or not at all."""
     onnx.helper.set_model_props(graph, {PRECISION_KEY: precision})
     onnx.checker.check_model(graph, full_check=True)
-    onnx.save(graph, path)
+    write_whole(graph.SerializeToString(), path)
 
 
 def to_onnx(

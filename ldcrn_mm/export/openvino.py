@@ -7,6 +7,7 @@ import onnx
 import openvino
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 
+from ..checkpoint.writing import write_whole
 from ..runtimes.runtime import PRECISION_KEY
 from .onnx import OPSET, to_onnx
 
@@ -50,9 +51,22 @@ def export_openvino(
     if path.suffix != '.xml':
         raise ValueError(f'OpenVINO writes .xml files, not `{path}`.')
     network = to_openvino(to_onnx(model, size, decode, opset))
-    network.set_rt_info(precision, PRECISION_KEY)
-    openvino.save_model(network, path, compress_to_fp16=precision == 'fp16')
+    save_openvino(network, path, precision)
     return path
+
+
+def save_openvino(network: openvino.Model, path: Path, precision: str) -> None:
+    """Notes a network's precision in it and writes it, each file whole or not at all.
+
+    The ``.xml`` file comes last: where there is one, its weights are there.
+    """
+    network.set_rt_info(precision, PRECISION_KEY)
+    with TemporaryDirectory() as folder:
+        file = Path(folder, path.name)
+        openvino.save_model(network, file, compress_to_fp16=precision == 'fp16')
+        for suffix in ('.bin', '.xml'):
+            content = file.with_suffix(suffix).read_bytes()
+            write_whole(content, path.with_suffix(suffix))
 
 
 def to_openvino(graph: onnx.ModelProto) -> openvino.Model:

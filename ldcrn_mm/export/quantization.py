@@ -16,9 +16,8 @@ import numpy as np
 import onnx
 import openvino
 
-from ..runtimes.runtime import PRECISION_KEY
 from .onnx import save_onnx
-from .openvino import to_openvino
+from .openvino import save_openvino, to_openvino
 
 
 def quantize_onnx(
@@ -95,8 +94,7 @@ def quantize_openvino(
         subset_size=len(images),
         ignored_scope=nncf.IgnoredScope(names=left_out),
     )
-    network.set_rt_info('int8', PRECISION_KEY)
-    openvino.save_model(network, path, compress_to_fp16=False)
+    save_openvino(network, path, 'int8')
     return path
 
 

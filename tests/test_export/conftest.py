@@ -1,6 +1,7 @@
 """An estimator of a few thousand random weights for images of 48x64, traced once."""
 
 import copy
+import os
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,14 @@ def onnx_file(estimator: nn.Module, traced: None, tmp_path: Path) -> Path:
 @pytest.fixture
 def xml_file(estimator: nn.Module, traced: None, tmp_path: Path) -> Path:
     return export_openvino(estimator, tmp_path / 'tiny.xml')
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file stops in the middle, before it is flushed to the disk."""
+
+    def fail(descriptor: int) -> None:
+        os.truncate(descriptor, 1)
+        raise OSError('no space left on device')
+
+    monkeypatch.setattr('os.fsync', fail)

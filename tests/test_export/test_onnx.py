@@ -116,3 +116,15 @@ def test_a_precision_of_another_format_is_refused(estimator, tmp_path):
 def test_a_size_that_the_network_cannot_halve_is_refused(estimator, tmp_path):
     with pytest.raises(ValueError, match='multiples of 8'):
         export_onnx(estimator, tmp_path / 'x.onnx', (SIZE[0] + 4, SIZE[1]))
+
+
+def test_an_export_that_is_stopped_leaves_what_was_there(
+    estimator, onnx_file, full_disk
+):
+    folder = onnx_file.parent
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+
+    with pytest.raises(OSError, match='no space left'):
+        export_onnx(estimator, onnx_file, decode=True)
+
+    assert {file: file.read_bytes() for file in folder.iterdir()} == before

@@ -74,3 +74,15 @@ def test_an_unknown_precision_is_refused(estimator, tmp_path):
 def test_a_file_of_another_ending_is_refused(estimator, tmp_path):
     with pytest.raises(ValueError, match=r'writes \.xml files, not'):
         export_openvino(estimator, tmp_path / 'x.onnx')
+
+
+def test_an_export_that_is_stopped_leaves_what_was_there(
+    estimator, xml_file, full_disk
+):
+    folder = xml_file.parent
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+
+    with pytest.raises(OSError, match='no space left'):
+        export_openvino(estimator, xml_file, decode=True)
+
+    assert {file: file.read_bytes() for file in folder.iterdir()} == before
