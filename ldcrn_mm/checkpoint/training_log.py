@@ -47,7 +47,8 @@ def read_log(path: str | Path) -> TrainingLog:
     """Reads a work dir, all its runs, or the ``scalars.json`` of one run.
 
     Of several runs what led to the end counts: one that was resumed takes the place
-    of the epochs that it did again, one that was started anew that of all before.
+    of the epochs that it did again, one that was started anew that of all before; one
+    that only made up for a validation adds it.
 
     Raises:
         FileNotFoundError: where there is no such file or no log in the folder.
@@ -58,13 +59,12 @@ def read_log(path: str | Path) -> TrainingLog:
     for file in _files(Path(path)):
         entries = _entries(file)
         run = [entry for entry in entries if 'epoch' in entry]
-        if not run:  # killed before it logged anything
-            continue
-        begin = run[0]['epoch']  # 1 where it was started anew
-        trained = [entry for entry in trained if entry['epoch'] < begin] + run
-        validations = {e: v for e, v in validations.items() if e < begin}
+        if run:  # not where it was killed before that, or made up for a validation
+            begin = run[0]['epoch']  # 1 where it was started anew
+            trained = [entry for entry in trained if entry['epoch'] < begin] + run
+            validations = {e: v for e, v in validations.items() if e < begin}
         for entry in entries:
-            if 'epoch' not in entry:
+            if 'epoch' not in entry and entry['step'] > 0:  # 0 where it was a test
                 validations[entry['step']] = _metrics(entry)
     if not trained:
         raise ValueError(

@@ -85,6 +85,13 @@ def test_a_run_without_a_training_changes_nothing(tmp_path):
     assert list(log.validations) == [1, 2, 3]
 
 
+def test_a_validation_that_a_resumed_run_made_up_for_is_added(tmp_path):
+    write(tmp_path, '1', *FIRST[:-1])
+    write(tmp_path, '2', validated(3, AP=0.4))
+    log = read_log(tmp_path)
+    assert log.validations == {1: dict(AP=0.1), 2: dict(AP=0.3), 3: dict(AP=0.4)}
+
+
 def test_runs_are_read_oldest_first(tmp_path):
     write(tmp_path, '20260102_000000', trained(10, 2))
     write(tmp_path, '20260101_000000', trained(5, 1))
