@@ -30,6 +30,14 @@ from ldcrn_mm.benchmark.table import TABLES, describe_record
 from ldcrn_mm.engine.options import image_size, require_suffix, user_errors
 
 PRECISIONS = ('fp32', 'bf16', 'fp16', 'int8')
+# Options that some of the benchmarks heed, and which
+OF_INFERENCE = ('runtime', 'precision', 'batch_sizes', 'size', 'deploy')
+HEEDED = dict.fromkeys(OF_INFERENCE, ('inference',)) | dict(
+    channels_last=('inference', 'end_to_end'),
+    device=('inference', 'train', 'end_to_end'),
+    batch_size=('train', 'loader', 'end_to_end'),
+    checkpoint=('end_to_end',),
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -77,6 +85,7 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     require_suffix(parser, args.json, ['.json'])
     check_together(parser, args)
+    check_heeded(parser, args)
     return args
 
 
@@ -164,6 +173,23 @@ def check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
         parser.error('--train and --loader compare ways to train one MODEL')
     if bool(args.end_to_end) != bool(args.bbox_file):
         parser.error('--end-to-end and --bbox-file go together')
+
+
+def check_heeded(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    chosen = [kind for kind in ('train', 'loader', 'end_to_end') if vars(args)[kind]]
+    (kind,) = chosen or ['inference']
+    for name, kinds in HEEDED.items():
+        if kind not in kinds and vars(args)[name] != parser.get_default(name):
+            parser.error(
+                f'{option(name)} has no effect here. It is for '
+                + ', '.join(map(option, kinds))
+            )
+
+
+def option(name: str) -> str:
+    if name == 'inference':
+        return 'the benchmark of inference (none of --train, --loader, --end-to-end)'
+    return f'--{name.replace("_", "-")}'
 
 
 def measure(args: argparse.Namespace) -> dict:

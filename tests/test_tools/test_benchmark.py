@@ -87,6 +87,15 @@ def test_options_end_to_end(called):
             ['ldcrn', '--train', '--end-to-end', 'x', '--bbox-file', 'y'],
             'benchmarks of their own',
         ),
+        (['ldcrn', '--batch-size', '8'], '--batch-size has no effect here. It is for'),
+        (['ldcrn', '--checkpoint', 'x.pth'], 'It is for --end-to-end'),
+        (['ldcrn', '--train', '--channels-last'], '--channels-last has no effect'),
+        (['ldcrn', '--train', '--batch-sizes', '1,8'], 'the benchmark of inference'),
+        (['ldcrn', '--loader', '0', '--device', 'cuda'], '--train, --end-to-end'),
+        (
+            ['ldcrn', '--end-to-end', 'x', '--bbox-file', 'y', '--runtime', 'openvino'],
+            '--runtime has no effect here',
+        ),
     ],
 )
 def test_wrong_usage(tool, words, message, capsys):
