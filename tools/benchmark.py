@@ -84,6 +84,8 @@ def parse_args() -> argparse.Namespace:
     group.add_argument('--checkpoint', help='weights end to end (random ones)')
     args = parser.parse_args()
     require_suffix(parser, args.json, ['.json'])
+    if args.json:
+        require_writable(parser, Path(args.json))
     check_together(parser, args)
     check_heeded(parser, args)
     return args
@@ -166,6 +168,18 @@ def batch_sizes(text: str) -> list[int]:
     return [positive(word) for word in text.split(',')]
 
 
+def require_writable(parser: argparse.ArgumentParser, file: Path) -> None:
+    """Before anything is measured: it takes long."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = not file.exists()
+        file.open('a').close()
+        if new:
+            file.unlink()
+    except OSError as error:
+        parser.error(f'--json: cannot write {file}: {error.strerror}')
+
+
 def check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if sum(map(bool, (args.train, args.loader, args.end_to_end))) > 1:
         parser.error('--train, --loader and --end-to-end are benchmarks of their own')
@@ -226,10 +240,9 @@ def main() -> None:
     args = parse_args()
     with user_errors():
         record = measure(args)
-    if args.json:
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        dump(record, args.json, indent=1)
     print(TABLES[record['benchmark']](record), describe_record(record), sep='\n\n')
+    if args.json:
+        dump(record, args.json, indent=1)
 
 
 if __name__ == '__main__':

@@ -33,7 +33,15 @@ BUSY_LOAD, BUSY_SPREAD = 0.3, 0.1
 
 
 def describe(device: str) -> dict:
-    """The machine: processor, cores, memory, GPU."""
+    """The machine: processor, cores, GPU.
+
+    Args:
+        device: of PyTorch.
+
+    Raises:
+        ValueError: where PyTorch has no such device here.
+    """
+    _require(device)
     usable = getattr(os, 'sched_getaffinity', lambda _: range(os.cpu_count() or 1))(0)
     description = dict(
         platform=platform.platform(),
@@ -45,6 +53,14 @@ def describe(device: str) -> dict:
     if torch.device(device).type == 'cuda':
         description['gpu'] = torch.cuda.get_device_name(device)
     return description
+
+
+def _require(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:  # without CUDA: either of them
+        reason = str(error).splitlines()[0]
+        raise ValueError(f'PyTorch has no device `{device}` here: {reason}') from error
 
 
 def cpu_model() -> str:

@@ -105,6 +105,18 @@ def test_wrong_usage(tool, words, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('name', ['folder.json', 'file/out.json'])
+def test_where_no_results_can_be_written_is_said_before_anything_is_timed(
+    tool, tmp_path, capsys, name
+):
+    (tmp_path / 'folder.json').mkdir()
+    (tmp_path / 'file').touch()
+    module = tool('benchmark.py', 'ldcrn', '--json', tmp_path / name)
+    with pytest.raises(SystemExit, match='2'):
+        module.parse_args()
+    assert f'--json: cannot write {tmp_path / name}' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
@@ -112,6 +124,8 @@ def test_wrong_usage(tool, words, message, capsys):
         (['nothing.xml'], 'no exported network `nothing.xml`'),
         (['ldcrn', '--min-time', '0'], 'min_time has to be positive'),
         (['ldcrn', '--train', 'fast'], "no way 'fast' to train"),
+        (['ldcrn', '--device', 'abacus'], 'no device `abacus`'),
+        (['ldcrn', '--train', '--device', 'cuda:99'], 'no device `cuda:99`'),
         (['ldcrn', '--end-to-end', 'x', '--bbox-file', 'y'], 'no file or folder `x`'),
     ],
 )
