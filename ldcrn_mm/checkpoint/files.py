@@ -30,13 +30,17 @@ class Weights:
     info: dict[str, Any] = field(default_factory=dict)
 
     def describe(self) -> str:
-        """Source, sizes and info in one line."""
+        """Source, sizes and info in one line, of weights that fit the network."""
         parameters = sum(
             tensor.numel()
             for name, tensor in self.state_dict.items()
             if name.endswith(('.weight', '.bias'))
         )
-        joints = len(self.state_dict[list(self.state_dict)[-1]])
+        joints = next(
+            len(tensor)
+            for name, tensor in self.state_dict.items()
+            if name.endswith('final_layer.weight')
+        )
         about = ''.join(f', {key} {value}' for key, value in self.info.items())
         return (
             f'{self.source}{about}; {len(self.state_dict)} tensors, '
@@ -100,7 +104,8 @@ def read_mmpose(path: str | Path) -> Weights:
 def tensors_in(content: Any, path: str | Path) -> StateDict:
     """A state dict, with ``module.`` of ``DataParallel`` taken from its names."""
     if not isinstance(content, Mapping) or not all(
-        isinstance(value, Tensor) for value in content.values()
+        isinstance(name, str) and isinstance(value, Tensor)
+        for name, value in content.items()
     ):
         raise ValueError(
             f'{path} holds no state dict: expected tensors by name, but found '

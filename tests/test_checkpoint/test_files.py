@@ -56,6 +56,19 @@ def test_bare_state_dict(tmp_path, prefix):
     assert read.describe() == expected
 
 
+def test_joints_are_counted_whatever_the_order_of_the_tensors():
+    state = OrderedDict(reversed(weights(3.0).items()))
+    for last in (torch.zeros(()), torch.zeros(256)):
+        state['bn1.num_batches_tracked'] = last
+        assert Weights(state, 'it').describe().endswith(', 17 joints')
+
+
+def test_numbers_for_names_are_no_state_dict(tmp_path):
+    torch.save({0: torch.zeros(1)}, tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match='expected tensors by name, but found the k'):
+        read_original(tmp_path / 'a.pth')
+
+
 @pytest.mark.parametrize(('which', 'value'), [('best', 2), ('last', 1)])
 def test_training_checkpoint(training_checkpoint, tmp_path, which, value):
     torch.save(training_checkpoint, tmp_path / 'a.pth')
