@@ -4,6 +4,7 @@ MMPose's own estimator goes on to do everything else: normalisation, flip test,
 decoding, and the way back into the picture.
 """
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,8 @@ def use_exported(
             :func:`~ldcrn_mm.runtimes.open_runtime`.
         ValueError: where the file does not fit the config: of another size or
             number of keypoints, or decoded in the graph, while the flip test
-            averages heatmaps; or where the head is none of heatmaps.
+            averages heatmaps; or where the head is none of heatmaps, or has no
+            decoder.
     """
     runtime = open_runtime(path, precision, num_threads)
     head = model.head
@@ -110,6 +112,12 @@ def use_exported(
         raise ValueError(
             'An exported network can stand in for a HeatmapHead and what derives from '
             f'it, but the head in the config is {head.type}.'
+        )
+    head = _with_defaults(head, kind)
+    if head.decoder is None:
+        raise ValueError(
+            'The head in the config has no decoder, which finds the keypoints on the '
+            'heatmaps. Give it one: the codec that it was trained with.'
         )
     _check_size(runtime.input_size, head.decoder, path)
     if runtime.num_keypoints not in (None, head.out_channels):
@@ -137,6 +145,13 @@ def use_exported(
     )
     # Not by update(), which would merge the old backbone's settings into the new.
     return ConfigDict({**model, 'backbone': network, 'neck': None, 'head': decode})
+
+
+def _with_defaults(head: ConfigDict, kind: type[HeatmapHead]) -> ConfigDict:
+    """A head's config with what it leaves to the defaults of its class."""
+    parameters = inspect.signature(kind).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return ConfigDict({**defaults, **head})
 
 
 def _check_size(size: tuple[int, int], decoder: dict, path: str | Path) -> None:

@@ -10,6 +10,7 @@ from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 from onnx import numpy_helper
 
+from ldcrn_mm.models.heatmap_head import PAPER_DECODER
 from ldcrn_mm.runtimes import use_exported
 
 from .conftest import WEIGHT, graph, save
@@ -184,6 +185,26 @@ def test_a_file_for_other_keypoints_is_refused(file):
     config.head.out_channels = 17
 
     with pytest.raises(ValueError, match=r'finds 5 keypoints.*out_channels=17'):
+        use_exported(config, file)
+
+
+def test_what_the_config_leaves_to_the_head_is_the_heads(tmp_path):
+    file = save(graph(size=(192, 256)), tmp_path / 'network.onnx')
+    config = model_config()
+    config.head = dict(type='LDCRNHead', out_channels=5)
+
+    served = use_exported(config, file)
+
+    assert served.head.decoder == PAPER_DECODER
+    with pytest.raises(ValueError, match=r'finds 5 keypoints.*out_channels=17'):
+        use_exported(ConfigDict(config, head=dict(type='LDCRNHead')), file)
+
+
+def test_a_head_without_decoder_is_refused(file):
+    config = model_config()
+    config.head.decoder = None
+
+    with pytest.raises(ValueError, match='has no decoder'):
         use_exported(config, file)
 
 
