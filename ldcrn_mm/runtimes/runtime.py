@@ -62,8 +62,14 @@ class Runtime(ABC):
             images: (N, 3, H, W), float32, normalised.
 
         Raises:
-            ValueError: where the images are not as the network takes them.
+            TypeError: where the images are no numpy array.
+            ValueError: where they are not as the network takes them.
         """
+        if not isinstance(images, np.ndarray):
+            raise TypeError(
+                f'`{self.path}` takes a numpy array, but got {type(images).__name__}. '
+                'Of a tensor it is tensor.cpu().numpy().'
+            )
         width, height = self.input_size
         expected = (3, height, width)
         if images.ndim != 4 or images.shape[1:] != expected or not len(images):

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from ldcrn_mm.runtimes import is_exported, open_runtime
 
@@ -86,6 +87,13 @@ def test_the_number_of_threads_can_be_set(file):
 def test_images_of_another_shape_are_refused(file, shape):
     with pytest.raises(ValueError, match=r'\(N, 3, 16, 12\), N > 0, but got'):
         open_runtime(file)(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize('kind', ['Tensor', 'list'])
+def test_what_is_no_array_is_refused(file, kind):
+    images = dict(Tensor=torch.zeros(1, 3, 16, 12), list=[[0.0]])[kind]
+    with pytest.raises(TypeError, match=f'a numpy array, but got {kind}'):
+        open_runtime(file)(images)
 
 
 def test_images_of_another_type_are_refused(file):
