@@ -163,7 +163,7 @@ def test_the_averages_reach_back_a_few_epochs(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('alias', ['ldcrn-lsp', 'ldcrn-narrow'])
+@pytest.mark.parametrize('alias', ['ldcrn', 'ldcrn-256x192', 'ldcrn-narrow'])
 def test_the_published_weights_find_what_the_metafile_says(
     alias, lsp_extended, root, tmp_path
 ):
