@@ -70,7 +70,7 @@ def train(folder, watch, loop, resume=None):
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         default_hooks=dict(
             checkpoint=dict(
-                type='mmpose.SafeCheckpointHook',
+                type='SafeCheckpointHook',
                 interval=1,
                 by_epoch=by_epoch,
                 save_best='AP',
@@ -79,6 +79,7 @@ def train(folder, watch, loop, resume=None):
             logger=None,
         ),
         custom_hooks=[watch],
+        default_scope='mmpose',  # lasts beyond this
         load_from=resume,
         resume=resume is not None,
         experiment_name=f'{folder.name}{id(watch)}',
