@@ -13,6 +13,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from ..checkpoint import find_checkpoint
+from .settings import require_effect
 
 DICT = re.compile(r"""\bdict\s*\(|\{\s*['"]""")
 
@@ -145,10 +146,12 @@ def config_with(path: str, settings: dict[str, Any] | None) -> Config:
     """The config with what ``--cfg-options`` override.
 
     Raises:
-        ValueError: names the setting that has no place in the config.
+        ValueError: names the setting that has no place in the config, or no effect.
     """
     cfg = Config.fromfile(path)
-    for key, value in (settings or {}).items():
+    settings = settings or {}
+    require_effect(cfg, settings, path)
+    for key, value in settings.items():
         try:
             cfg.merge_from_dict({key: value})
         except (AttributeError, KeyError, TypeError) as error:

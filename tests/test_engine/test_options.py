@@ -15,6 +15,7 @@ default_hooks = dict(visualization=dict(type='PoseVisualizationHook', enable=Fal
 visualizer = dict(
     vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
 step = dict(size=1)
+name = file = None
 """
 
 

@@ -252,7 +252,7 @@ def test_wrong_usage(run, folder, capsys, monkeypatch, options, message):
         ('pictures/1.png', ['--bboxes', '9,9,9,20'], 'is empty'),
         ('pictures/1.png', ['--bbox-file', 'nowhere.json'], 'nowhere.json'),
         ('walk.avi', ['--bbox-file', 'boxes.json'], 'use a detector'),
-        ('pictures/1.png', ['--cfg-options', 'codec.type.x=1'], 'codec.type.x=1 does'),
+        ('pictures/1.png', ['--cfg-options', 'model.type.x=1'], 'model.type.x=1 does'),
     ],
 )
 def test_input_that_cannot_be_used(

@@ -171,7 +171,7 @@ def test_a_file_that_disagrees_is_kept_and_the_exit_status_says_so(
         ('--format onnx --evaluate --size 64x64', 'without --size'),
         ('--format onnx --precision int8 --calibration-size 0', 'at least 1, not 0'),
         ('--format onnx --cfg-options model=dict(a=1)', 'cannot hold a dict'),
-        ('--format onnx --cfg-options codec.type.x=1', 'codec.type.x=1 does not fit'),
+        ('--format onnx --cfg-options model.type.x=1', 'model.type.x=1 does not fit'),
         (
             '--format onnx --precision int8 --cfg-options '
             'train_dataloader.dataset.ann_file=nowhere.json',

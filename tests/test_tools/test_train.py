@@ -208,6 +208,17 @@ def test_a_missing_checkpoint_to_start_from_is_named(
     assert message in message_shown
 
 
+def test_a_variable_of_the_config_is_refused(tool, tiny_config, capsys):
+    module = tool('train.py', tiny_config, '--cfg-options', 'files.data_root=data/mine')
+
+    message = fails(capsys, module)
+
+    assert message.startswith(
+        'train.py: error: --cfg-options files.data_root=data/mine'
+    )
+    assert 'changes nothing' in message
+
+
 def test_a_setting_that_holds_a_dict_is_refused(tool, tiny_config, capsys):
     module = tool('train.py', tiny_config, '--cfg-options', 'model=dict(a=1)')
 
