@@ -23,6 +23,7 @@ import contextlib
 import os
 import re
 import sys
+from pathlib import Path
 
 import cv2
 import torch
@@ -44,14 +45,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'config',
         nargs='?',
         default=zoo.DEFAULT,
-        help='config file of the pose estimator, or the name of a published one '
+        help='config file of the pose estimator, or the name of one of ours '
         '(%(default)s)',
     )
     parser.add_argument(
         'checkpoint',
         nargs='?',
         help='its checkpoint, a path or an address, or what tools/export.py made of '
-        'it (.onnx, .xml)',
+        'it (.onnx, .xml); with a name, by default the published one',
     )
     parser.add_argument(
         '--out-dir', help='folder for results (outputs/demo, or with --show none)'
@@ -70,8 +71,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_drawing_options(parser)
     # Intermixed, so that options may stand between the three.
     args = parser.parse_intermixed_args(guarded(sys.argv[1:] if argv is None else argv))
-    if args.checkpoint is None:
-        find_published(parser, args)
+    resolve_model(parser, args)
     if bool(args.det_config) != bool(args.det_checkpoint):
         parser.error('--det-config and --det-checkpoint go together')
     if args.show and not has_display():
@@ -88,12 +88,14 @@ def guarded(words: list[str]) -> list[str]:
     return [f' {word}' if re.match(r'-[\d.]+,', word) else word for word in words]
 
 
-def find_published(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+def resolve_model(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Replaces the name of a model by its config, and adds its checkpoint."""
-    if args.config.endswith('.py'):
-        parser.error(f'{args.config} needs a checkpoint behind it')
+    if Path(args.config).suffix:  # which no name has
+        if not args.checkpoint:
+            parser.error(f'{args.config} needs a checkpoint behind it')
+        return
     try:
-        args.config, args.checkpoint = zoo.find(args.config)
+        args.config, args.checkpoint = zoo.find(args.config, args.checkpoint)
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
 

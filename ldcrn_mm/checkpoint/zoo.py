@@ -21,11 +21,22 @@ class Model(NamedTuple):
     weights: str | None
 
 
-def find(name: str = DEFAULT) -> tuple[str, str]:
-    """Path of the config of a published model, and path or address of its weights.
+def knows(name: str) -> bool:
+    """Whether a model in the metafile has this name or alias, in any case."""
+    return '.' not in name and name.lower() in _models()  # files have a dot
+
+
+def names() -> str:
+    """The names and aliases in the metafile, for errors."""
+    return ', '.join(sorted(_models())) or 'none'
+
+
+def find(name: str = DEFAULT, weights: str | None = None) -> tuple[str, str]:
+    """Path of a model's config, and path or address of its published weights.
 
     Args:
         name: of the model in the metafile, or an alias, in any case.
+        weights: to use instead of the published ones, which then need not be.
 
     Raises:
         FileNotFoundError: where the package has not the file that the metafile
@@ -33,8 +44,10 @@ def find(name: str = DEFAULT) -> tuple[str, str]:
         ValueError: where no model has this name, or its weights have not been
             published.
     """
-    config, weights = _published(name)
-    return config, locate(weights)
+    if weights:
+        return _model(name).config, weights
+    config, published = _published(name)
+    return config, locate(published)
 
 
 def locate(source: str) -> str:
@@ -66,24 +79,27 @@ def _file(name: str) -> str:
 
 def _published(name: str) -> tuple[str, str]:
     """Config of a model, and what the metafile has under ``Weights``."""
-    models = _models()
-    if name.lower() not in models:
-        raise ValueError(
-            f'No model of ldcrn_mm is called {name!r}. There are: '
-            f'{", ".join(sorted(models)) or "none"}.'
-        )
-    config, weights = models[name.lower()]
+    config, weights = _model(name)
     if weights is None:
         raise ValueError(
             f'The weights of {name} have not been published yet; its config can be '
             'trained.'
         )
-    if '://' not in weights or weights.removeprefix(SCHEME).lower() in models:
+    if '://' not in weights or weights.removeprefix(SCHEME).lower() in _models():
         raise ValueError(
             f'The metafile has `Weights: {weights}` for {name}. Expected an address '
             f'on the web, or {SCHEME}FILE.pth for a file in {WEIGHTS}.'
         )
     return config, weights
+
+
+def _model(name: str) -> Model:
+    models = _models()
+    if name.lower() not in models:
+        raise ValueError(
+            f'No model of ldcrn_mm is called {name!r}. There are: {names()}.'
+        )
+    return models[name.lower()]
 
 
 def _models() -> dict[str, Model]:

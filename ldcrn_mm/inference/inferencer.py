@@ -53,12 +53,14 @@ class TopdownInferencer(Pose2DInferencer):
     of people; for a video, a list of ``{frame_id, instances}``.
 
     Args:
-        model: path of a config, the config, or a name from the model zoo of
+        model: path of a config, the config, or a name or alias: one of ours, see
+            :mod:`ldcrn_mm.checkpoint.zoo`, else one from the model zoo of
             ``scope``; by default the published LDCRN that comes with this package.
         weights: path or address of the checkpoint, or an exported file, see
-            :func:`ldcrn_mm.runtimes.open_runtime`; not needed with a name.
+            :func:`ldcrn_mm.runtimes.open_runtime`; by default, those published
+            under the name.
         device: by default a GPU where there is one.
-        scope: where a name of ``model`` is looked up.
+        scope: where a name of ``model`` that is none of ours is looked up.
         det_model: config path or name of an MMDetection model, ``None`` or
             ``'whole_image'`` for none.
         det_weights: checkpoint of the detector.
@@ -68,7 +70,8 @@ class TopdownInferencer(Pose2DInferencer):
     Raises:
         FileNotFoundError: where a config or checkpoint does not exist.
         ValueError: where the config is not of a top-down model, the checkpoint
-            not of the config, or the detector cannot be loaded.
+            not of the config, the detector cannot be loaded, or no model has
+            this name or none is published under it.
         ImportError: where the runtime of an exported file is not installed.
     """
 
@@ -88,13 +91,14 @@ class TopdownInferencer(Pose2DInferencer):
         det_cat_ids: int | Sequence[int] = 0,
         show_progress: bool = False,
     ) -> None:
-        if model is None:
-            model, published = zoo.find()
-            weights = weights or published
         model, weights, det_model, det_weights = (
             str(name) if isinstance(name, Path) else name
             for name in (model, weights, det_model, det_weights)
         )
+        if model is None:
+            model = zoo.DEFAULT
+        if isinstance(model, str) and zoo.knows(model):
+            model, weights = zoo.find(model, weights)
         for config in (model, det_model):
             if str(config).endswith('.py') and not Path(config).is_file():
                 raise FileNotFoundError(f'There is no config `{config}`.')
@@ -111,6 +115,16 @@ class TopdownInferencer(Pose2DInferencer):
                 det_cat_ids=det_cat_ids,
                 show_progress=show_progress,
             )
+
+    def _load_model_from_metafile(self, model: str) -> tuple[Config, str | None]:
+        """Config and weights of a name that is none of ours."""
+        try:
+            return super()._load_model_from_metafile(model)
+        except ValueError as error:
+            raise ValueError(
+                f'{error}, nor in ldcrn_mm. Expected the path of a config, a name '
+                f'from there, or one of ours: {zoo.names()}.'
+            ) from error
 
     def _init_detector(
         self, det_model: str, det_weights: str | None, **kwargs: Any

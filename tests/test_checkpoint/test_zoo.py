@@ -108,6 +108,18 @@ def test_a_name_leads_to_its_config_too(repository, weight, name):
         zoo.find('untrained')
 
 
+def test_a_name_with_weights_leads_to_its_config_and_these(repository):
+    expected = (str(repository / 'tiny.py'), 'mine.pth')
+    assert zoo.find('UNTRAINED', 'mine.pth') == zoo.find('tiny', 'mine.pth') == expected
+    with pytest.raises(ValueError, match=r"called 'huge'.*td-hm_tiny, tiny"):
+        zoo.find('huge', 'mine.pth')
+
+
+def test_names_are_known_in_any_case_and_files_are_not(repository):
+    assert all(map(zoo.knows, ('tiny', 'SMALL', 'td-hm_tiny', 'untrained')))
+    assert not any(map(zoo.knows, ('huge', 'tiny.py', str(repository / 'tiny'))))
+
+
 def test_the_default_comes_with_the_package():
     config, weights = zoo.find()
     assert Path(weights).parent == zoo.WEIGHTS
@@ -148,6 +160,27 @@ def test_inferencers_take_the_alias_alone(weight, tmp_path, monkeypatch, kind):
     inferencer = kind('tiny', scope='ldcrn_mm', det_model='whole_image', device='cpu')
     model = getattr(inferencer, 'inferencer', inferencer).model
     assert torch.equal(model.head.final_layer.weight, weight)
+
+
+@pytest.mark.parametrize('name', ['tiny', 'SMALL'])
+def test_our_inferencer_takes_a_name_in_any_scope(weight, name):
+    inferencer = TopdownInferencer(name, device='cpu')
+    assert torch.equal(inferencer.model.head.final_layer.weight, weight)
+
+
+def test_our_inferencer_takes_a_name_and_weights(weight, repository):
+    file = repository / 'ldcrn_mm' / 'weights' / FILE
+    inferencer = TopdownInferencer('untrained', file, 'cpu')
+    assert torch.equal(inferencer.model.head.final_layer.weight, weight)
+    with pytest.raises(ValueError, match='untrained have not been published yet'):
+        TopdownInferencer('untrained', device='cpu')
+
+
+def test_our_inferencer_passes_on_the_names_of_mmpose(repository):
+    with pytest.raises(FileNotFoundError, match=r'nowhere\.pth'):
+        TopdownInferencer('human', 'nowhere.pth', 'cpu')
+    with pytest.raises(ValueError, match=r'huge in mmpose, nor.*: .*td-hm_tiny, tiny'):
+        TopdownInferencer('huge', device='cpu')
 
 
 def test_our_inferencer_takes_a_config_and_an_alias(weight, tmp_path):

@@ -288,6 +288,14 @@ def test_a_name_stands_for_its_config_and_checkpoint(demo):
     assert (args.radius, args.thickness) == (3, 2)
 
 
+def test_a_name_with_a_checkpoint_stands_for_its_config(demo, root):
+    args = demo.parse_args(['a.jpg', 'ldcrn-mpii', 'mine.pth'])
+    assert args.config == str(root / 'configs/ldcrn_mpii.py')
+    assert args.checkpoint == 'mine.pth'
+    args = demo.parse_args(['a.jpg', 'nowhere.json', 'mine.pth'])
+    assert args.config == 'nowhere.json'
+
+
 @pytest.mark.parametrize(
     ('config', 'message'),
     [
@@ -300,6 +308,12 @@ def test_a_model_without_weights_is_refused(demo, capsys, config, message):
     with pytest.raises(SystemExit, match='2'):
         demo.main(['a.jpg', config])
     assert message in capsys.readouterr().err
+
+
+def test_an_unknown_name_with_a_checkpoint_is_answered_with_the_known(demo, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        demo.main(['a.jpg', 'nobody', 'mine.pth'])
+    assert re.search(r"called 'nobody'.*ldcrn-mpii", capsys.readouterr().err)
 
 
 def test_an_exported_file_stands_in_for_the_checkpoint(run, folder, tmp_path, capsys):
