@@ -6,8 +6,10 @@ from pathlib import Path
 import cv2
 import matplotlib
 import numpy as np
+from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.structures import InstanceData
+from mmpose.apis.inference import dataset_meta_from_config
 from mmpose.structures import PoseDataSample
 from mmpose.visualization import PoseLocalVisualizer
 
@@ -69,6 +71,22 @@ def _measured(
             f'{", ".join(known)}. Is the config that of this training?'
         )
     return metrics if known and metrics else known[:1]
+
+
+def dataset_meta(cfg: Config) -> dict:
+    """Names and colours of the keypoints of a config's test data.
+
+    Raises:
+        ValueError: where the config does not say which they are.
+    """
+    meta = dataset_meta_from_config(cfg, 'test')
+    if meta is None:
+        raise ValueError(
+            'the config does not say which keypoints its test data have: expected '
+            '`test_dataloader.dataset` to be of a class with METAINFO or to have a '
+            '`metainfo`.'
+        )
+    return meta
 
 
 def draw_predictions(

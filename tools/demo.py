@@ -45,8 +45,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'config',
         nargs='?',
         default=zoo.DEFAULT,
+        # argparse hides the default of what is parsed intermixed.
         help='config file of the pose estimator, or the name of one of ours '
-        '(%(default)s)',
+        f'({zoo.DEFAULT})',
     )
     parser.add_argument(
         'checkpoint',

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmpose.apis.inference import dataset_meta_from_config
 
 from ldcrn_mm import report
 from ldcrn_mm.engine import options, results
@@ -51,17 +50,6 @@ def metrics_to_draw(cfg: Config) -> list[str]:
     return [name for name in names if name != 'auto']  # the first that is measured
 
 
-def dataset_meta(cfg: Config) -> dict:
-    meta = dataset_meta_from_config(cfg, 'test')
-    if meta is None:
-        raise ValueError(
-            'the config does not say which keypoints its test data have: expected '
-            '`test_dataloader.dataset` to be of a class with METAINFO or to have a '
-            '`metainfo`.'
-        )
-    return meta
-
-
 def draw(args: argparse.Namespace) -> None:
     cfg = Config.fromfile(args.config)
     init_default_scope(cfg.get('default_scope', 'mmpose'))
@@ -71,7 +59,7 @@ def draw(args: argparse.Namespace) -> None:
     print(curves)
     if args.dump:
         for file in report.draw_predictions(
-            args.dump, out_dir, dataset_meta(cfg), args.max_images, args.kpt_thr
+            args.dump, out_dir, report.dataset_meta(cfg), args.max_images, args.kpt_thr
         ):
             print(file)
 
