@@ -152,6 +152,10 @@ def test_the_second_stage_starts_from_what_the_first_writes():
     for part in ('backbone', 'neck'):
         assert first.model[part] == cfg.model[part]
     assert first.train_pipeline[:-3] == cfg.train_pipeline[:-3]
+    # Heatmaps of the one are those of the other on a finer grid.
+    assert first.codec.sigma / first.codec.heatmap_size[0] == pytest.approx(
+        cfg.codec.sigma / cfg.codec.heatmap_size[0]
+    )
 
 
 @pytest.mark.parametrize('name', sorted(CONFIGS))
