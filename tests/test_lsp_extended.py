@@ -179,12 +179,12 @@ def test_no_feature_of_the_published_weights_is_dead(published, lsp_extended, ro
     cfg = Config.fromfile(root / published['Config'])
     people = dataset_of(cfg.val_dataloader, lsp_extended)
     model = MODELS.build(cfg.model).eval()
-    load_checkpoint(model, published['Weights'], map_location='cpu')
+    load_checkpoint(model, published['Weights'], map_location='cpu', strict=True)
     batch = pseudo_collate([people[i] for i in range(32)])
 
     with torch.no_grad():
         inputs = model.data_preprocessor(batch)['inputs']
-        (features,) = model.neck(model.backbone(inputs))
+        (features,) = model.extract_feat(inputs)
 
     # ReLU: a feature that is nowhere positive has no gradient and stays so. Joints then
     # share the others, as both ankles did once, of which half were exchanged. Some are

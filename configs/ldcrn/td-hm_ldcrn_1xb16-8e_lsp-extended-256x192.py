@@ -58,7 +58,7 @@ train_pipeline = [
     dict(type='ClippedGaussianBBoxTransform', scale_sigma=0.25, rotation_sigma=30),
     _base_.train_pipeline[-3],
     dict(type='GenerateTarget', encoder=codec),
-    _base_.train_pipeline[-1],
+    dict(type='PackPoseInputs'),
 ]
 val_pipeline = [
     dict(type='LoadImage'),
