@@ -11,7 +11,7 @@ file takes normalised images, any number of them, and returns heatmaps, or with
 --decode keypoints in pixels of the input and scores. It is compared with the
 PyTorch model on the pictures of --images, else on noise; where they disagree the
 exit status is 1 and the file stays. int8 needs people to calibrate on, from the
-config's data.
+config's data, and is compared on some of them where there are no --images.
 """
 
 import argparse
@@ -178,10 +178,16 @@ def images_to_check(
     args: argparse.Namespace, cfg: Config, model: nn.Module
 ) -> tuple[Tensor, str]:
     wanted = args.size or onnx.input_size_of(model)
-    if not args.images:
+    if args.images:
+        images = pictures.images_of_folder(cfg, model, args.images, 32)
+        what = f'{len(images)} pictures of {args.images}'
+    elif args.precision == 'int8':  # calibrated for people, of no use on noise
+        count = min(args.calibration_size, 32)
+        images = pictures.images_of_dataset(cfg, model, args.calibration, count)
+        what = f'{len(images)} people of {args.calibration}_dataloader'
+    else:
         return pictures.random_images(wanted, 4), '4 images of noise'
-    images = pictures.images_of_folder(cfg, model, args.images, 32)
-    return pictures.fit_to(images, wanted), f'{len(images)} pictures of {args.images}'
+    return pictures.fit_to(images, wanted), what
 
 
 def export(args: argparse.Namespace) -> agreement.Agreement:

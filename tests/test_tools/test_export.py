@@ -131,6 +131,7 @@ def test_int8_is_calibrated_and_evaluated_on_the_data_of_the_config(
 
     assert open_runtime(tmp_path / out).precision == 'int8'
     assert 'on 3 people' in printed
+    assert 'against PyTorch on 3 people of train_dataloader' in printed
     assert 'convolutions stay in floating point' in printed
     assert 'coco/AP: ' in printed
     assert ' before, ' in printed
