@@ -15,6 +15,7 @@ config's data, and is compared on some of them where there are no --images.
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -30,6 +31,7 @@ FORMATS = {
     'openvino': ('.xml', openvino.export_openvino, (*openvino.PRECISIONS, 'int8')),
 }
 WEIGHTS = {'.xml': '.bin'}  # of the formats that have them in a file of their own
+MOST_CHECKED = 32  # of the images that a file is compared on
 
 
 def parse_args() -> argparse.Namespace:
@@ -152,13 +154,18 @@ def read_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def quantize(args: argparse.Namespace, cfg: Config, model: nn.Module) -> None:
-    from ldcrn_mm.export import quantization, sensitivity
-
-    images = pictures.fit_to(
+def people_to_calibrate_on(
+    args: argparse.Namespace, cfg: Config, model: nn.Module
+) -> Tensor:
+    return pictures.fit_to(
         pictures.images_of_dataset(cfg, model, args.calibration, args.calibration_size),
         args.size or onnx.input_size_of(model),
     )
+
+
+def quantize(args: argparse.Namespace, model: nn.Module, images: Tensor) -> None:
+    from ldcrn_mm.export import quantization, sensitivity
+
     print(f'measuring what every convolution loses by int8, on {len(images)} people')
     errors = sensitivity.measure_sensitivity(model, images[:4])
     keep = sensitivity.layers_to_keep(errors, args.tolerance)
@@ -178,16 +185,10 @@ def images_to_check(
     args: argparse.Namespace, cfg: Config, model: nn.Module
 ) -> tuple[Tensor, str]:
     wanted = args.size or onnx.input_size_of(model)
-    if args.images:
-        images = pictures.images_of_folder(cfg, model, args.images, 32)
-        what = f'{len(images)} pictures of {args.images}'
-    elif args.precision == 'int8':  # calibrated for people, of no use on noise
-        count = min(args.calibration_size, 32)
-        images = pictures.images_of_dataset(cfg, model, args.calibration, count)
-        what = f'{len(images)} people of {args.calibration}_dataloader'
-    else:
+    if not args.images:
         return pictures.random_images(wanted, 4), '4 images of noise'
-    return pictures.fit_to(images, wanted), what
+    images = pictures.images_of_folder(cfg, model, args.images, MOST_CHECKED)
+    return pictures.fit_to(images, wanted), f'{len(images)} pictures of {args.images}'
 
 
 def export(args: argparse.Namespace) -> agreement.Agreement:
@@ -197,7 +198,11 @@ def export(args: argparse.Namespace) -> agreement.Agreement:
     form = model if args.no_deploy else trained.form_to_export(model)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.precision == 'int8':
-        quantize(args, cfg, form)
+        people = people_to_calibrate_on(args, cfg, model)
+        quantize(args, form, people)
+        if not args.images:  # calibrated for people, of no use on noise
+            images = people[:: math.ceil(len(people) / MOST_CHECKED)]
+            what = f'{len(images)} people of {args.calibration}_dataloader'
     else:
         write = FORMATS[args.format][1]
         write(
