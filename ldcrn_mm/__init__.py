@@ -18,9 +18,9 @@ from . import compat  # noqa: E402
 
 compat.apply()  # before anything of mmpose is imported
 
-from . import datasets, engine, evaluation, models, registry  # noqa: E402
+from . import metrics, models, registry, training, transforms  # noqa: E402
 from .registry import make_resolvable  # noqa: E402
 
 make_resolvable()
 
-__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models', 'registry']
+__all__ = ['__version__', 'metrics', 'models', 'registry', 'training', 'transforms']

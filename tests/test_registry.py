@@ -10,12 +10,12 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from ldcrn_mm import registry
-from ldcrn_mm.engine import (
+from ldcrn_mm.models import LDCRN, LDCRNHead, PyramidFusionNeck
+from ldcrn_mm.training import (
     BFloat16OptimWrapper,
     ChannelsLastHook,
     SafeCheckpointHook,
 )
-from ldcrn_mm.models import LDCRN, LDCRNHead, PyramidFusionNeck
 
 # A model of MMPose with another backbone.
 INHERITING = """

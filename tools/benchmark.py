@@ -27,7 +27,7 @@ from ldcrn_mm.benchmark import end_to_end, inference, loading, training
 from ldcrn_mm.benchmark.networks import NAMES
 from ldcrn_mm.benchmark.rounds import Schedule
 from ldcrn_mm.benchmark.table import TABLES, describe_record
-from ldcrn_mm.engine.options import image_size, require_suffix, user_errors
+from ldcrn_mm.training.options import image_size, require_suffix, user_errors
 
 PRECISIONS = ('fp32', 'bf16', 'fp16', 'int8')
 # Options that some of the benchmarks heed, and which

@@ -30,8 +30,8 @@ import torch
 from mmengine.logging import MMLogger
 
 from ldcrn_mm.checkpoint import zoo
-from ldcrn_mm.engine.options import add_settings, config_with
 from ldcrn_mm.inference import TopdownInferencer, Video, open_inputs, read_boxes
+from ldcrn_mm.training.options import add_settings, config_with
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

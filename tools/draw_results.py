@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ldcrn_mm import report
-from ldcrn_mm.engine import options, results
+from ldcrn_mm.training import options, results
 
 
 def parse_args() -> argparse.Namespace:

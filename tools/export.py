@@ -22,9 +22,9 @@ from pathlib import Path
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from ldcrn_mm.engine import data_files, options
 from ldcrn_mm.export import agreement, onnx, openvino, pictures, trained
 from ldcrn_mm.runtimes import open_runtime
+from ldcrn_mm.training import data_files, options
 
 FORMATS = {
     'onnx': ('.onnx', onnx.export_onnx, (*onnx.PRECISIONS, 'int8')),

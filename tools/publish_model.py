@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from ldcrn_mm.checkpoint.publish import publish
-from ldcrn_mm.engine.options import require_checkpoint
+from ldcrn_mm.training.options import require_checkpoint
 
 
 def parse_args() -> argparse.Namespace:

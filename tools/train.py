@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ldcrn_mm.checkpoint import find_checkpoint
-from ldcrn_mm.engine import data_files, launch, options, resuming
+from ldcrn_mm.training import data_files, launch, options, resume
 
 
 def parse_args() -> argparse.Namespace:
@@ -65,9 +65,9 @@ def build_config(args: argparse.Namespace) -> Config:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.resume == 'auto':
-        args.resume = resuming.last_checkpoint(cfg.work_dir)
+        args.resume = resume.last_checkpoint(cfg.work_dir)
     if args.resume:
-        resuming.check_resumable(args.resume)
+        resume.check_resumable(args.resume)
         cfg.resume, cfg.load_from = True, args.resume
     elif cfg.get('load_from'):
         find_checkpoint(cfg.load_from)

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from mmpose.registry import DATASETS
 from torch.utils.data import DataLoader, Subset
 
-from ..engine.data_files import check_data_files
+from ..training.data_files import check_data_files
 from .networks import load_config
 from .record import add_results, describe_run
 from .rounds import Schedule, compare

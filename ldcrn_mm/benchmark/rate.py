@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.mkldnn import to_mkldnn
 
-from ..engine.bfloat16 import cpu_computes_in
+from ..training.precision import cpu_computes_in
 from .rounds import Measurement
 from .statistics import Summary
 from .worker import Call, Contender

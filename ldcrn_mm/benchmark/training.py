@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS, TRANSFORMS
 from torch import nn
 
-from ..engine.launch import use_mixed_precision
+from ..training.launch import use_mixed_precision
 from .networks import load_config
 from .record import add_results, describe_run
 from .rounds import Schedule, compare

@@ -7,10 +7,10 @@ in which checkpoints come. :mod:`.publish`, which is not imported with the
 package, makes a checkpoint for inference of one of a training.
 """
 
+from ..models.original import mmpose_name, original_name, refuse_original
 from .convert import to_mmpose, to_original
 from .files import Weights, read_mmpose, read_original, write_mmpose, write_original
 from .loading import load_weights
-from .names import mmpose_name, original_name, refuse_original
 from .reading import find_checkpoint, read_checkpoint
 from .zoo import locate
 

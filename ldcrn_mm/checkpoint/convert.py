@@ -6,7 +6,7 @@ import torch
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from .names import mmpose_name, original_name
+from ..models.original import mmpose_name, original_name
 
 StateDict = dict[str, Tensor]
 SHOWN_NAMES = 6

@@ -24,10 +24,10 @@ from mmpose.apis import init_model
 from torch import Tensor, nn
 
 from .. import __version__
+from ..models.original import COMMAND, is_original
 from .card import CardFacts, metafile_entry, model_card
 from .files import tensors_in
 from .loading import load_weights
-from .names import COMMAND, is_original
 from .reading import read_checkpoint
 from .training_log import read_log
 from .writing import plain, to_bytes, write_whole

@@ -1,14 +1,37 @@
 """Writing checkpoints that bare PyTorch reads with ``weights_only=True``."""
 
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.fileio import LocalBackend, register_backend
 
-from ..engine.storage import AtomicLocalBackend
+
+@register_backend('atomic')
+class AtomicLocalBackend(LocalBackend):
+    """The local file system, with files that appear whole or not at all.
+
+    MMEngine writes a checkpoint straight to its name, so a run that is killed
+    meanwhile leaves a broken file under it.
+    """
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Writes beside ``filepath``, flushes to disk, then renames."""
+        path = Path(filepath)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
+        try:
+            with partial.open('wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def plain(value: Any) -> Any:

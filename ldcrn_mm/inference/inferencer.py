@@ -20,8 +20,8 @@ from torch import nn
 
 from ..checkpoint import load_weights, read_checkpoint, zoo
 from ..checkpoint.reading import reason
-from ..engine import launch
 from ..runtimes import is_exported, use_exported
+from ..training import launch
 from .boxes import Boxes, boxes_per_picture, check_boxes
 from .inputs import Inputs, Picture, Video, open_inputs, read_picture
 
@@ -40,7 +40,7 @@ class TopdownInferencer(Pose2DInferencer):
     * A checkpoint that does not fit the config, a file that cannot be read and
       a box that cannot be meant are errors.
     * No checkpoint runs code, neither the model's nor the detector's; see
-      :func:`ldcrn_mm.engine.launch.weights_only`.
+      :func:`ldcrn_mm.training.launch.weights_only`.
     * Lines and dots are drawn in proportion to the picture, and
       ``skeleton_style='openpose'`` does not last into the next call.
 

@@ -1,7 +1,6 @@
 """The network: registered in :data:`mmpose.registry.MODELS` on import."""
 
 from .dcrm import DCRM, DCRMLayer
-from .distilled import DistilledPoseEstimator
 from .heatmap_head import LDCRNHead
 from .hr_module import HRModule
 from .ldcrn import LDCRN
@@ -11,7 +10,6 @@ __all__ = [
     'DCRM',
     'LDCRN',
     'DCRMLayer',
-    'DistilledPoseEstimator',
     'HRModule',
     'LDCRNHead',
     'PyramidFusionNeck',

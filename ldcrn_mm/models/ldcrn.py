@@ -12,10 +12,10 @@ from mmengine.model import BaseModule
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from ..checkpoint.names import refuse_original
 from .conv import BATCH_NORM, PAPER_INIT, conv_norm
 from .dcrm import DCRM, DCRMSequence, Transition
 from .hr_module import HRModule
+from .original import refuse_original
 from .recompute import recompute_in_backward
 
 

@@ -8,8 +8,8 @@ from mmengine.config import Config
 from ldcrn_mm.benchmark import training
 from ldcrn_mm.benchmark.networks import load_config
 from ldcrn_mm.benchmark.training import DEFAULT, Settings, build, random_batch
-from ldcrn_mm.engine.bfloat16 import BFloat16OptimWrapper
 from ldcrn_mm.models import LDCRN
+from ldcrn_mm.training.precision import BFloat16OptimWrapper
 
 
 @pytest.fixture(scope='module')

@@ -296,7 +296,7 @@ def assert_two_equal_one(one_dir, two_dir, rounding=1e-4):
     """With plain SGD the weights went where the gradients led.
 
     ``rounding`` is what float32 does to the gradients; in float64 they are
-    compared in test_engine/test_distributed.py.
+    compared in test_training/test_distributed.py.
     """
     losses, one, later = outcome(one_dir)
     their_losses, two, _ = outcome(two_dir)

@@ -10,8 +10,8 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-from ldcrn_mm.engine import SafeCheckpointHook  # noqa: F401  registers it
-from ldcrn_mm.engine.resuming import last_checkpoint
+from ldcrn_mm.training import SafeCheckpointHook  # noqa: F401  registers it
+from ldcrn_mm.training.resume import last_checkpoint
 
 
 class Killed(BaseException):

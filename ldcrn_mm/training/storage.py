@@ -5,35 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
-from mmengine.fileio import LocalBackend, register_backend
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 
+from ..checkpoint.writing import AtomicLocalBackend  # noqa: F401  registers it
 from .validation import note_validation, validation_is_missing
-
-
-@register_backend('atomic')
-class AtomicLocalBackend(LocalBackend):
-    """The local file system, with files that appear whole or not at all.
-
-    MMEngine writes a checkpoint straight to its name, so a run that is killed
-    meanwhile leaves a broken file under it.
-    """
-
-    def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Writes beside ``filepath``, flushes to disk, then renames."""
-        path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
-        try:
-            with partial.open('wb') as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 class DeferredRemoval:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ldcrn_mm.engine.resuming import check_resumable, last_checkpoint
+from ldcrn_mm.training.resume import check_resumable, last_checkpoint
 
 
 def test_a_run_that_never_saved_has_no_last_checkpoint(tmp_path):

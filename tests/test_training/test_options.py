@@ -8,7 +8,7 @@ import mmpose
 import pytest
 from mmengine.config import Config
 
-from ldcrn_mm.engine import options
+from ldcrn_mm.training import options
 
 CONFIG = """
 default_hooks = dict(visualization=dict(type='PoseVisualizationHook', enable=False))
@@ -270,7 +270,7 @@ def test_the_options_are_those_of_mmpose(root, tool):
         for source in (
             Path(mmpose.__file__).parent / '.mim' / 'tools' / tool,
             root / 'tools' / tool,
-            root / 'ldcrn_mm' / 'engine' / 'options.py',
+            root / 'ldcrn_mm' / 'training' / 'options.py',
         )
     )
 

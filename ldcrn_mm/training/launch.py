@@ -12,7 +12,7 @@ from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed
 from mmengine.utils.dl_utils import set_multi_processing
 
-from .bfloat16 import cpu_computes_in
+from .precision import cpu_computes_in
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:

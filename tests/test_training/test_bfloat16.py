@@ -7,8 +7,8 @@ from mmpose.registry import MODELS, OPTIM_WRAPPERS
 from mmpose.testing import get_packed_inputs
 from torch import nn
 
-from ldcrn_mm.engine import BFloat16OptimWrapper
-from ldcrn_mm.engine.bfloat16 import cpu_computes_in
+from ldcrn_mm.training import BFloat16OptimWrapper
+from ldcrn_mm.training.precision import cpu_computes_in
 
 MODEL = dict(
     type='TopdownPoseEstimator',

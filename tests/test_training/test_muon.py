@@ -7,8 +7,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from ldcrn_mm.engine import ConvMuon
-from ldcrn_mm.engine.muon import orthogonalized
+from ldcrn_mm.training import ConvMuon
+from ldcrn_mm.training.muon import orthogonalized
 
 
 def with_singular_values(values, rows, columns):

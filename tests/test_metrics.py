@@ -12,7 +12,7 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from mmpose.registry import DATASETS, METRICS
 
-from ldcrn_mm.evaluation import TorsoPCKAccuracy
+from ldcrn_mm.metrics import TorsoPCKAccuracy
 
 
 def person(torso=10.0):

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
-from ldcrn_mm.engine import ChannelsLastHook
+from ldcrn_mm.training import ChannelsLastHook
 
 
 def network():

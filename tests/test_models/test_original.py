@@ -9,8 +9,8 @@ from mmengine.runner.checkpoint import load_state_dict
 from mmpose.registry import MODELS
 
 from ldcrn_mm.checkpoint import mmpose_name, original_name
-from ldcrn_mm.checkpoint.names import NameTemplate
 from ldcrn_mm.models import LDCRN
+from ldcrn_mm.models.original import NameTemplate
 
 ESTIMATOR = dict(
     _scope_='mmpose',

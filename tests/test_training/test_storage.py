@@ -8,8 +8,9 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import save_checkpoint
 from torch import nn
 
-from ldcrn_mm.engine import AtomicLocalBackend, SafeCheckpointHook
-from ldcrn_mm.engine.resuming import last_checkpoint
+from ldcrn_mm.checkpoint.writing import AtomicLocalBackend
+from ldcrn_mm.training import SafeCheckpointHook
+from ldcrn_mm.training.resume import last_checkpoint
 
 
 class Killed(BaseException):

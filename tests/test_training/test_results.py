@@ -1,7 +1,7 @@
 import pytest
 from mmengine.config import Config
 
-from ldcrn_mm.engine.results import analyze_bad_cases, dump_predictions
+from ldcrn_mm.training.results import analyze_bad_cases, dump_predictions
 
 COCO = dict(type='CocoMetric')
 LOSS = dict(type='KeypointMSELoss')

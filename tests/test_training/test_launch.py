@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from torch import distributed as dist
 
-from ldcrn_mm.engine import launch
+from ldcrn_mm.training import launch
 
 
 @pytest.fixture

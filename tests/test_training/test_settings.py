@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ldcrn_mm.engine.settings import require_effect
+from ldcrn_mm.training.settings import require_effect
 
 BASE = """
 width = 48

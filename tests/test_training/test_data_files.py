@@ -1,7 +1,7 @@
 import pytest
 from mmengine.config import Config
 
-from ldcrn_mm.engine.data_files import check_data_files, use_gt_boxes
+from ldcrn_mm.training.data_files import check_data_files, use_gt_boxes
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmpose.registry import MODELS
 from mmpose.testing import get_packed_inputs
 
-from ldcrn_mm.models.distilled import DistilledPoseEstimator
+from ldcrn_mm.training.distillation import DistilledPoseEstimator
 
 from .networks import SMALL, SMALL_HEAD, SMALL_NECK, randomise
 

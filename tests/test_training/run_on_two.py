@@ -11,12 +11,12 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from ldcrn_mm.engine import AverageLossHook, launch
-from ldcrn_mm.engine.distributed import (
+from ldcrn_mm.models import LDCRN, PyramidFusionNeck
+from ldcrn_mm.training import AverageLossHook, launch
+from ldcrn_mm.training.distributed import (
     AnyDeviceDistributedDataParallel,
     CPUSyncBatchNorm,
 )
-from ldcrn_mm.models import LDCRN, PyramidFusionNeck
 
 NORMS = {
     'batch': dict(type='BN'),

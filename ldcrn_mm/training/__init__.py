@@ -1,18 +1,18 @@
 """How the network is run: optimizer, precision, memory layout, storage, processes."""
 
-from .bfloat16 import BFloat16OptimWrapper
-from .channels_last import ChannelsLastHook
+from .distillation import DistilledPoseEstimator
 from .distributed import AnyDeviceDistributedDataParallel, AverageLossHook
 from .muon import ConvMuon, ConvMuonOptimWrapperConstructor
-from .storage import AtomicLocalBackend, SafeCheckpointHook
+from .precision import BFloat16OptimWrapper, ChannelsLastHook
+from .storage import SafeCheckpointHook
 
 __all__ = [
     'AnyDeviceDistributedDataParallel',
-    'AtomicLocalBackend',
     'AverageLossHook',
     'BFloat16OptimWrapper',
     'ChannelsLastHook',
     'ConvMuon',
     'ConvMuonOptimWrapperConstructor',
+    'DistilledPoseEstimator',
     'SafeCheckpointHook',
 ]

@@ -1,5 +1,0 @@
-"""Measures of accuracy that MMPose does not have."""
-
-from .torso_pck import TorsoPCKAccuracy
-
-__all__ = ['TorsoPCKAccuracy']
