@@ -22,13 +22,23 @@ from pathlib import Path
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from ldcrn_mm.export import agreement, onnx, openvino, pictures, trained
-from ldcrn_mm.runtimes import open_runtime
+from ldcrn_mm.deploy import (
+    agreement,
+    export_onnx,
+    export_openvino,
+    open_runtime,
+    pictures,
+    trained,
+)
 from ldcrn_mm.training import data_files, options
 
 FORMATS = {
-    'onnx': ('.onnx', onnx.export_onnx, (*onnx.PRECISIONS, 'int8')),
-    'openvino': ('.xml', openvino.export_openvino, (*openvino.PRECISIONS, 'int8')),
+    'onnx': ('.onnx', export_onnx.export_onnx, (*export_onnx.PRECISIONS, 'int8')),
+    'openvino': (
+        '.xml',
+        export_openvino.export_openvino,
+        (*export_openvino.PRECISIONS, 'int8'),
+    ),
 }
 WEIGHTS = {'.xml': '.bin'}  # of the formats that have them in a file of their own
 MOST_CHECKED = 32  # of the images that a file is compared on
@@ -65,7 +75,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--opset',
         type=int,
-        default=onnx.OPSET,
+        default=export_onnx.OPSET,
         help="of ONNX's operators (%(default)s)",
     )
     parser.add_argument(
@@ -159,12 +169,12 @@ def people_to_calibrate_on(
 ) -> Tensor:
     return pictures.fit_to(
         pictures.images_of_dataset(cfg, model, args.calibration, args.calibration_size),
-        args.size or onnx.input_size_of(model),
+        args.size or export_onnx.input_size_of(model),
     )
 
 
-def quantize(args: argparse.Namespace, model: nn.Module, images: Tensor) -> None:
-    from ldcrn_mm.export import quantization, sensitivity
+def write_int8(args: argparse.Namespace, model: nn.Module, images: Tensor) -> None:
+    from ldcrn_mm.deploy import quantize, sensitivity
 
     print(f'measuring what every convolution loses by int8, on {len(images)} people')
     errors = sensitivity.measure_sensitivity(model, images[:4])
@@ -174,17 +184,17 @@ def quantize(args: argparse.Namespace, model: nn.Module, images: Tensor) -> None
     for name in keep:
         print(f'  {name}: alone {errors[name]:.3f} of the heatmaps')
     print(f'expected error of the others together: {expected:.3f}')
-    graph = onnx.to_onnx(model, args.size, args.decode, args.opset)
-    write = dict(
-        onnx=quantization.quantize_onnx, openvino=quantization.quantize_openvino
-    )[args.format]
+    graph = export_onnx.to_onnx(model, args.size, args.decode, args.opset)
+    write = dict(onnx=quantize.quantize_onnx, openvino=quantize.quantize_openvino)[
+        args.format
+    ]
     write(graph, args.out, images.numpy(), keep)
 
 
 def images_to_check(
     args: argparse.Namespace, cfg: Config, model: nn.Module
 ) -> tuple[Tensor, str]:
-    wanted = args.size or onnx.input_size_of(model)
+    wanted = args.size or export_onnx.input_size_of(model)
     if not args.images:
         return pictures.random_images(wanted, 4), '4 images of noise'
     images = pictures.images_of_folder(cfg, model, args.images, MOST_CHECKED)
@@ -199,7 +209,7 @@ def export(args: argparse.Namespace) -> agreement.Agreement:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.precision == 'int8':
         people = people_to_calibrate_on(args, cfg, model)
-        quantize(args, form, people)
+        write_int8(args, form, people)
         if not args.images:  # calibrated for people, of no use on noise
             images = people[:: math.ceil(len(people) / MOST_CHECKED)]
             what = f'{len(images)} people of {args.calibration}_dataloader'
@@ -220,7 +230,7 @@ def export(args: argparse.Namespace) -> agreement.Agreement:
     found = agreement.compare(model, runtime, images)
     print(f'against PyTorch on {what}, {runtime.name}: {found}')
     if args.evaluate:
-        from ldcrn_mm.export.evaluation import evaluate
+        from ldcrn_mm.deploy.evaluation import evaluate
 
         before, after = (evaluate(cfg, str(w)) for w in (args.checkpoint, args.out))
         for name, value in after.items():

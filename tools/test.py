@@ -18,7 +18,7 @@ from mmengine.fileio import dump
 from mmengine.runner import Runner
 
 from ldcrn_mm.checkpoint import load_weights, read_checkpoint
-from ldcrn_mm.runtimes import is_exported, use_exported
+from ldcrn_mm.deploy import is_exported, use_exported
 from ldcrn_mm.training import data_files, launch, options, results
 
 

@@ -121,9 +121,9 @@ def export(
         size: (height, width) of the images.
         precision: to compute in.
     """
-    from ..export import export_onnx, export_openvino  # they need more libraries
-    from ..export.onnx import to_onnx
-    from ..export.quantization import quantize_onnx, quantize_openvino
+    from ..deploy.export_onnx import export_onnx, to_onnx
+    from ..deploy.export_openvino import export_openvino  # they need more libraries
+    from ..deploy.quantize import quantize_onnx, quantize_openvino
 
     is_onnx = file.suffix == SUFFIXES['onnxruntime']
     if precision == 'int8':

@@ -111,8 +111,8 @@ def _add_people(cases: dict, people: int) -> None:
 
 def build(config: str, threads: int, **settings: object) -> Callable[[str], Call]:
     """Makes the calls for :data:`CASES`: all pictures, once."""
+    from ..deploy import is_exported, open_runtime
     from ..inference import TopdownInferencer
-    from ..runtimes import is_exported, open_runtime
 
     settings = Settings(**settings)
     pictures, boxes = _read(settings)

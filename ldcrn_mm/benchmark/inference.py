@@ -198,7 +198,7 @@ def build_exported(
     file: str, size: tuple[int, int] | None, precision: str | None, threads: int
 ) -> Callable[[int], Call]:
     """Makes calls of an exported network in its runtime, by batch size."""
-    from ..runtimes import open_runtime
+    from ..deploy import open_runtime
 
     runtime = open_runtime(file, precision=precision, num_threads=threads)
     width, height = runtime.input_size

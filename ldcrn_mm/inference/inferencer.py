@@ -20,7 +20,7 @@ from torch import nn
 
 from ..checkpoint import load_weights, read_checkpoint, zoo
 from ..checkpoint.reading import reason
-from ..runtimes import is_exported, use_exported
+from ..deploy import is_exported, use_exported
 from ..training import launch
 from .boxes import Boxes, boxes_per_picture, check_boxes
 from .inputs import Inputs, Picture, Video, open_inputs, read_picture
@@ -57,7 +57,7 @@ class TopdownInferencer(Pose2DInferencer):
             :mod:`ldcrn_mm.checkpoint.zoo`, else one from the model zoo of
             ``scope``; by default the published LDCRN that comes with this package.
         weights: path or address of the checkpoint, or an exported file, see
-            :func:`ldcrn_mm.runtimes.open_runtime`; by default, those published
+            :func:`ldcrn_mm.deploy.open_runtime`; by default, those published
             under the name.
         device: by default a GPU where there is one.
         scope: where a name of ``model`` that is none of ours is looked up.

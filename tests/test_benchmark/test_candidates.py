@@ -119,7 +119,7 @@ def test_a_network_that_fails_does_not_keep_the_others(monkeypatch):
 def test_exported_files_compute_about_the_same(tiny, tmp_path, form, tolerance):
     for name in ('onnx', 'onnxruntime', 'openvino', 'nncf'):
         pytest.importorskip(name)
-    from ldcrn_mm.runtimes import open_runtime
+    from ldcrn_mm.deploy import open_runtime
 
     found = prepare(Candidate('tiny', tiny, (64, 32)), [form], str(tmp_path))
     assert not found.errors

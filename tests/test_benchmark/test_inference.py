@@ -139,7 +139,7 @@ def test_a_compiled_network_computes_the_same(tiny):
 
 
 def test_an_exported_file_of_another_size(tiny, monkeypatch):
-    runtimes = pytest.importorskip('ldcrn_mm.runtimes')
+    runtimes = pytest.importorskip('ldcrn_mm.deploy')
     monkeypatch.setattr(runtimes, 'open_runtime', fake_runtime)
     with pytest.raises(ValueError, match=r'takes images of 64x32, not of 256x192'):
         inference.build_exported('a.onnx', (256, 192), None, 2)

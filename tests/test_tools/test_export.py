@@ -10,7 +10,7 @@ from mmengine.fileio import load
 from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 
-from ldcrn_mm.runtimes import open_runtime
+from ldcrn_mm.deploy import open_runtime
 
 PIPELINES = """
 val_dataloader['dataset']['pipeline'] = val_pipeline
@@ -148,7 +148,7 @@ def test_a_file_that_disagrees_is_kept_and_the_exit_status_says_so(
         model.head.final_layer.weight.data *= 1.01
         return model
 
-    from ldcrn_mm.export import onnx, trained
+    from ldcrn_mm.deploy import onnx, trained
 
     load_estimator = trained.load_estimator
     monkeypatch.setattr(onnx, 'export_onnx', export_another)

@@ -9,8 +9,7 @@ from mmpose.registry import MODELS
 from mmpose.testing import get_packed_inputs
 
 from ldcrn_mm.training.distillation import DistilledPoseEstimator
-
-from .networks import SMALL, SMALL_HEAD, SMALL_NECK, randomise
+from tests.test_models.networks import SMALL, SMALL_HEAD, SMALL_NECK, randomise
 
 WIDER = dict(stem_channels=8, channels=(6, 6, 8))
 WIDER_NECK = dict(in_channels=(6, 6, 8), skip_channels=(8, 6), out_channels=6)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ldcrn_mm.runtimes import is_exported, open_runtime
+from ldcrn_mm.deploy import is_exported, open_runtime
 
 from .conftest import graph, noise, reference, save
 
@@ -144,7 +144,7 @@ def test_a_missing_runtime_is_named_with_what_installs_it(
 ):
     path = save(graph(), tmp_path / f'network{suffix}')
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, f'ldcrn_mm.runtimes.{module}', raising=False)
+    monkeypatch.delitem(sys.modules, f'ldcrn_mm.deploy.{module}', raising=False)
 
     with pytest.raises(ImportError, match=f'pip install {module}'):
         open_runtime(path)

@@ -10,8 +10,8 @@ import torch
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 
 from ..checkpoint.writing import write_whole
-from ..runtimes.runtime import PRECISION_KEY
 from .network import ExportableNetwork, input_size_of
+from .runtime import PRECISION_KEY
 
 OPSET = 20
 PRECISIONS = ('fp32', 'fp16')

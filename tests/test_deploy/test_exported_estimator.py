@@ -10,8 +10,8 @@ from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 from onnx import numpy_helper
 
+from ldcrn_mm.deploy import use_exported
 from ldcrn_mm.models.heatmap_head import PAPER_DECODER
-from ldcrn_mm.runtimes import use_exported
 
 from .conftest import WEIGHT, graph, save
 

@@ -1,6 +1,6 @@
 import pytest
 
-from ldcrn_mm.runtimes import open_runtime
+from ldcrn_mm.deploy import open_runtime
 
 from .conftest import graph, save
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ldcrn_mm.export.sensitivity import (
+from ldcrn_mm.deploy.sensitivity import (
     joint_error,
     layers_to_keep,
     measure_sensitivity,

@@ -9,8 +9,8 @@ from mmpose.registry import MODELS
 from torch import nn
 
 from ..checkpoint import load_weights, read_checkpoint
-from ..deploy import deploy_form
 from ..models import DCRM
+from . import deploy_form
 
 Model = TypeVar('Model', bound=nn.Module)
 

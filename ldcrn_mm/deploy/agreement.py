@@ -7,7 +7,7 @@ import torch
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 from torch import Tensor
 
-from ..runtimes import Runtime
+from . import Runtime
 
 # Largest error of a heatmap that the precision explains, relative to the
 # largest value. The rounding of int8 is judged by the AP instead.

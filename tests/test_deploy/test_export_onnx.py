@@ -7,9 +7,8 @@ import onnx
 import pytest
 import torch
 
-from ldcrn_mm.export import export_onnx
-from ldcrn_mm.export.onnx import to_onnx
-from ldcrn_mm.runtimes import open_runtime
+from ldcrn_mm.deploy import open_runtime
+from ldcrn_mm.deploy.export_onnx import export_onnx, to_onnx
 
 from .conftest import SIZE, noise
 

@@ -30,7 +30,7 @@ class OpenVINORuntime(Runtime):
 
     Args:
         path: the ``.xml`` file.
-        precision: see :func:`~ldcrn_mm.runtimes.open_runtime`.
+        precision: see :func:`~ldcrn_mm.deploy.open_runtime`.
         num_threads: of the CPU.
 
     Raises:

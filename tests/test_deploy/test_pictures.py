@@ -9,7 +9,7 @@ import torch
 from mmpose.apis import inference_topdown
 from mmpose.structures import PoseDataSample
 
-from ldcrn_mm.export.pictures import (
+from ldcrn_mm.deploy.pictures import (
     fit_to,
     images_of_dataset,
     images_of_folder,

@@ -2,7 +2,7 @@ import numpy as np
 import openvino
 import pytest
 
-from ldcrn_mm.runtimes import open_runtime
+from ldcrn_mm.deploy import open_runtime
 
 from .conftest import graph, noise, reference, save
 

@@ -6,8 +6,8 @@ import numpy as np
 import openvino
 import pytest
 
-from ldcrn_mm.export import export_openvino
-from ldcrn_mm.runtimes import open_runtime
+from ldcrn_mm.deploy import open_runtime
+from ldcrn_mm.deploy.export_openvino import export_openvino
 
 from .conftest import noise
 

@@ -27,7 +27,7 @@ class ExportedNetwork(BaseModule):
     of the input.
 
     Args:
-        path: the file, see :func:`~ldcrn_mm.runtimes.open_runtime`.
+        path: the file, see :func:`~ldcrn_mm.deploy.open_runtime`.
         precision: of the computation.
         num_threads: of the CPU.
         init_cfg: not used; the weights are in the file.
@@ -99,7 +99,7 @@ def use_exported(
 
     Raises:
         FileNotFoundError, ImportError, ValueError: see
-            :func:`~ldcrn_mm.runtimes.open_runtime`.
+            :func:`~ldcrn_mm.deploy.open_runtime`.
         ValueError: where the file does not fit the config: of another size or
             number of keypoints, or decoded in the graph, while the flip test
             averages heatmaps; or where the head is none of heatmaps, or has no

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ldcrn_mm.export.network import ExportableNetwork, input_size_of
+from ldcrn_mm.deploy.network import ExportableNetwork, input_size_of
 
 from .conftest import SIZE, noise
 

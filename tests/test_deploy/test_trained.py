@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ldcrn_mm.export.trained import form_to_export, load_estimator
+from ldcrn_mm.deploy.trained import form_to_export, load_estimator
 
 from .conftest import noise
 

@@ -20,7 +20,7 @@ class OnnxRuntime(Runtime):
 
     Args:
         path: the file.
-        precision: see :func:`~ldcrn_mm.runtimes.open_runtime`; here only the
+        precision: see :func:`~ldcrn_mm.deploy.open_runtime`; here only the
             file's own is possible.
         num_threads: of the CPU.
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmpose.codecs import MSRAHeatmap, UDPHeatmap
 
-from ldcrn_mm.export.agreement import compare
+from ldcrn_mm.deploy.agreement import compare
 
 from .conftest import noise
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from mmpose.codecs import MSRAHeatmap, UDPHeatmap
 
-from ldcrn_mm.export.decoding import QuarterPixelDecoder
-from ldcrn_mm.runtimes import open_runtime
+from ldcrn_mm.deploy import open_runtime
+from ldcrn_mm.deploy.decoding import QuarterPixelDecoder
 
 WIDTH, HEIGHT = 6, 7
 CODEC = MSRAHeatmap(

@@ -8,10 +8,10 @@ import openvino
 import pytest
 import torch
 
-from ldcrn_mm.export.onnx import to_onnx
-from ldcrn_mm.export.quantization import quantize_onnx, quantize_openvino
-from ldcrn_mm.export.trained import form_to_export
-from ldcrn_mm.runtimes import open_runtime
+from ldcrn_mm.deploy import open_runtime
+from ldcrn_mm.deploy.export_onnx import to_onnx
+from ldcrn_mm.deploy.quantize import quantize_onnx, quantize_openvino
+from ldcrn_mm.deploy.trained import form_to_export
 
 from .conftest import noise
 

@@ -16,8 +16,8 @@ import numpy as np
 import onnx
 import openvino
 
-from .onnx import save_onnx
-from .openvino import save_openvino, to_openvino
+from .export_onnx import save_onnx
+from .export_openvino import save_openvino, to_openvino
 
 
 def quantize_onnx(
@@ -26,7 +26,7 @@ def quantize_onnx(
     """Quantizes an ONNX graph for ONNX Runtime, weights to 7 of the 8 bits.
 
     Args:
-        graph: what :func:`~ldcrn_mm.export.onnx.to_onnx` returns.
+        graph: what :func:`~ldcrn_mm.deploy.export_onnx.to_onnx` returns.
         path: the ``.onnx`` file to write.
         images: (N, 3, H, W), normalised, to calibrate on.
         keep: names of the convolutions that stay in floating point.
@@ -72,7 +72,7 @@ def quantize_openvino(
     """Quantizes an ONNX graph for OpenVINO, with NNCF.
 
     Args:
-        graph: what :func:`~ldcrn_mm.export.onnx.to_onnx` returns.
+        graph: what :func:`~ldcrn_mm.deploy.export_onnx.to_onnx` returns.
         path: the ``.xml`` file to write.
         images: (N, 3, H, W), normalised, to calibrate on.
         keep: names of the convolutions that stay in floating point.

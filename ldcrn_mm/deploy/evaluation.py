@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ..runtimes import is_exported, use_exported
+from . import is_exported, use_exported
 
 
 def evaluate(cfg: Config, weights: str) -> dict[str, float]:

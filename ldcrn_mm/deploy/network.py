@@ -6,8 +6,8 @@ import torch
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 from torch import Tensor, nn
 
-from ..runtimes.runtime import DECODED_OUTPUTS
 from .decoding import QuarterPixelDecoder
+from .runtime import DECODED_OUTPUTS
 
 
 class ExportableNetwork(nn.Module):

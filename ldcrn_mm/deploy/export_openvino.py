@@ -8,8 +8,8 @@ import openvino
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 
 from ..checkpoint.writing import write_whole
-from ..runtimes.runtime import PRECISION_KEY
-from .onnx import OPSET, to_onnx
+from .export_onnx import OPSET, to_onnx
+from .runtime import PRECISION_KEY
 
 PRECISIONS = ('fp32', 'fp16', 'bf16')
 
@@ -36,7 +36,7 @@ def export_openvino(
         opset: version of ONNX's operators on the way.
         precision: ``'fp16'`` stores the weights in half precision and,
             like ``'bf16'``, computes in it where the CPU can; see
-            :func:`~ldcrn_mm.runtimes.open_runtime`.
+            :func:`~ldcrn_mm.deploy.open_runtime`.
 
     Returns:
         The path.

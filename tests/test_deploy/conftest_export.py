@@ -13,8 +13,8 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 from torch import nn
 
-from ldcrn_mm.export import export_onnx, export_openvino
-from ldcrn_mm.export.onnx import OPSET, to_onnx
+from ldcrn_mm.deploy.export_onnx import OPSET, export_onnx, to_onnx
+from ldcrn_mm.deploy.export_openvino import export_openvino
 
 SIZE = (48, 64)
 VALIDATION = """
@@ -87,8 +87,8 @@ def traced(
     def to_onnx(model, size=None, decode=False, opset=OPSET):
         return copy.deepcopy(decoding_graph if decode else graph)
 
-    monkeypatch.setattr('ldcrn_mm.export.onnx.to_onnx', to_onnx)
-    monkeypatch.setattr('ldcrn_mm.export.openvino.to_onnx', to_onnx)
+    monkeypatch.setattr('ldcrn_mm.deploy.export_onnx.to_onnx', to_onnx)
+    monkeypatch.setattr('ldcrn_mm.deploy.export_openvino.to_onnx', to_onnx)
 
 
 @pytest.fixture
