@@ -1,7 +1,9 @@
 """Pictures of a run: its curves, and predictions beside the ground truth."""
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import matplotlib
@@ -13,11 +15,84 @@ from mmpose.apis.inference import dataset_meta_from_config
 from mmpose.structures import PoseDataSample
 from mmpose.visualization import PoseLocalVisualizer
 
-from .checkpoint.training_log import TrainingLog, read_log
-
 matplotlib.use('Agg')  # files only: no window, no display needed
 
 from matplotlib import pyplot as plt
+
+# MMEngine's log.
+
+NOT_METRICS = ('data_time', 'time', 'step', 'validated')  # the last: our training's
+
+
+class TrainingLog(NamedTuple):
+    """Losses and validation metrics of a training, by epoch."""
+
+    losses: dict[int, list[float]]
+    validations: dict[int, dict[str, float]]
+
+
+def read_log(path: str | Path) -> TrainingLog:
+    """Reads the work dir of a training by epochs, or ``scalars.json`` of one run.
+
+    A run that was resumed or restarted replaces the epochs that it repeats.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or no log in the folder.
+        ValueError: if it is not the log of a training by MMEngine.
+    """
+    log = TrainingLog({}, {})
+    for file in _log_files(Path(path)):
+        entries = _log_entries(file)
+        begin = next((e['epoch'] for e in entries if 'epoch' in e), None)
+        if begin:
+            log = TrainingLog(*({e: v for e, v in d.items() if e < begin} for d in log))
+        for entry in entries:
+            if 'epoch' in entry:
+                log.losses.setdefault(entry['epoch'], []).append(entry['loss'])
+            elif entry['step'] > 0:  # 0 in a test
+                metrics = {k: v for k, v in entry.items() if k not in NOT_METRICS}
+                log.validations[entry['step']] = metrics
+    if not log.losses:
+        raise ValueError(
+            f'{path} is not the log of a training: expected the work dir or '
+            'scalars.json of a training by epochs, found no epochs.'
+        )
+    return log
+
+
+def _log_files(path: Path) -> list[Path]:
+    """The logs of all runs, oldest first."""
+    if path.is_file():
+        return [path]
+    files = sorted(path.glob('*/vis_data/scalars.json'))
+    if not files:
+        raise FileNotFoundError(
+            f'log not found: {path} is neither a scalars.json nor a work dir with '
+            '*/vis_data/scalars.json in it'
+        )
+    return files
+
+
+def _log_entries(file: Path) -> list[dict]:
+    """The lines of a log, without a last one that was torn by a kill."""
+    lines = file.read_bytes().splitlines()
+    entries = []
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            _ = entry['loss'] if 'epoch' in entry else entry['step']
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, ValueError) and number == len(lines):
+                break
+            raise ValueError(
+                f'{file} is not a log: expected a JSON object a line, each with '
+                f'`epoch` and `loss`, or `step`, found line {number}: {error}.'
+            ) from error
+        entries.append(entry)
+    return entries
+
+
+# Pictures.
 
 
 def plot_curves(

@@ -1,18 +1,19 @@
 #!/usr/bin/env python
-r"""Makes a checkpoint for inference of one of a training, and its model card.
+r"""Strips a training checkpoint down to its inference weights.
 
     python tools/publish_model.py work_dirs/ldcrn_coco/epoch_400.pth published/ \
         --config configs/ldcrn_coco.py --log work_dirs/ldcrn_coco
 
-It holds the weights and plain meta information, is named NAME-HASH.pth, by which
-torch.hub and mim check a download, and loads wherever PyTorch loads weights only.
-The metafile entry that is printed makes it known by its name.
+The file is called NAME-HASH.pth, by which torch.hub and mim check a download, and
+bare PyTorch loads it with weights_only=True. The start of a model card and a metafile
+entry, which makes it known as ldcrn_mm://NAME, are printed.
 """
 
 import argparse
 from pathlib import Path
 
 from ldcrn_mm.checkpoint.publish import publish
+from ldcrn_mm.report import read_log
 from ldcrn_mm.training.options import require_checkpoint
 
 
@@ -27,9 +28,9 @@ def parse_args() -> argparse.Namespace:
         metavar='OUT',
         help='folder, or NAME.pth, to which the hash is added',
     )
-    parser.add_argument('--config', help='check that the weights are of this model')
+    parser.add_argument('--config', help='check that the weights fit this model')
     parser.add_argument(
-        '--log', help="the training's work dir or scalars.json, for the card"
+        '--log', help="the training's work dir or scalars.json, for the metrics"
     )
     parser.add_argument(
         '--dtype',
@@ -56,15 +57,15 @@ def main() -> None:
             args.source,
             args.target,
             config=args.config,
-            log=args.log,
+            validations=read_log(args.log).validations if args.log else None,
             dtype=args.dtype,
             weights=args.weights,
         )
     except (FileExistsError, FileNotFoundError, ValueError) as error:
         raise SystemExit(f'error: {error}') from error
-    print(f'wrote {published.checkpoint}')
-    print(f'wrote {published.card}')
-    print('For the metafile (with its address, or the file in ldcrn_mm/weights/):\n')
+    print(f'wrote {published.path}')
+    print(f'\nFor the model card:\n\n{published.card}')
+    print('For the metafile, with its web address or the file in ldcrn_mm/weights/:\n')
     print(published.metafile)
 
 

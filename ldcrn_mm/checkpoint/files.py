@@ -1,154 +1,273 @@
-"""Checkpoint files: the forms in which they come and the forms written."""
+"""Checkpoint files: read without running code, loaded strictly, written whole."""
 
+import hashlib
+import io
+import os
+import re
+import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+from unittest import mock
+from urllib.error import URLError
+from urllib.parse import urlsplit
 
-from mmpose.datasets.datasets.utils import parse_pose_metainfo
-from torch import Tensor
+import numpy as np
+import torch
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.model import is_model_wrapper
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
 
-from .convert import SHOWN_NAMES, StateDict, to_mmpose, to_original
-from .reading import read_checkpoint
-from .writing import plain, to_bytes, write_whole
+from .zoo import SCHEME, locate
 
-DATASETS = {17: 'coco', 16: 'mpii'}  # by number of joints
+HASH = re.compile(r'-([0-9a-f]{8,64})\.pth$')  # NAME-HASH.pth, as in torch.hub
 
 
-@dataclass(frozen=True)
-class Weights:
-    """What was read from a checkpoint file.
+def find_checkpoint(source: str | Path) -> str:
+    """Path of a checkpoint file that exists, or an address.
 
-    Attributes:
-        state_dict: the tensors by the names in the file, without ``module.``.
-        source: where in the file they stood, in words.
-        info: what else the file says of them: ``epoch``, ``perf``.
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if no weights are published under this name.
     """
-
-    state_dict: StateDict
-    source: str
-    info: dict[str, Any] = field(default_factory=dict)
-
-    def describe(self) -> str:
-        """Source, sizes and info in one line, of weights that fit the network."""
-        parameters = sum(
-            tensor.numel()
-            for name, tensor in self.state_dict.items()
-            if name.endswith(('.weight', '.bias'))
+    source = locate(str(source))
+    if '://' not in source and not Path(source).expanduser().is_file():
+        raise FileNotFoundError(
+            f'checkpoint file not found: {source} (published weights: {SCHEME}NAME)'
         )
-        joints = next(
-            len(tensor)
-            for name, tensor in self.state_dict.items()
-            if name.endswith('final_layer.weight')
-        )
-        about = ''.join(f', {key} {value}' for key, value in self.info.items())
-        return (
-            f'{self.source}{about}; {len(self.state_dict)} tensors, '
-            f'{parameters:,} parameters, {joints} joints'
-        )
+    return source
 
 
-def read_original(path: str | Path, which: Literal['best', 'last'] = 'best') -> Weights:
-    """Reads a file that the original code wrote.
+def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
+    """Reads a checkpoint, always with ``weights_only=True``.
 
-    It writes bare state dicts (``model_best.pth``, ``final_state.pth``) and
-    training checkpoints (``checkpoint.pth``), which hold two.
+    A file with the name ``NAME-HASH.pth`` must have this SHA-256.
 
     Args:
-        path: the file.
-        which: the state dict of a training checkpoint to take: its
-            ``best_state_dict`` or its ``state_dict``, the last one.
+        source: path, web address, ``ldcrn_mm://NAME`` of published weights, or
+            another address that MMEngine's ``CheckpointLoader`` knows.
+        map_location: device of the tensors, as for :func:`torch.load`.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        ValueError: where the file is none of these forms.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is broken or not a checkpoint, or if no weights are
+            published under this name.
     """
-    content = read_checkpoint(path)
-    if 'meta' in content:
+    source = find_checkpoint(source)
+    try:
+        content = _load(source, map_location)
+    except URLError as error:
+        raise FileNotFoundError(f'cannot download {source}: {error}') from error
+    except OSError:
+        raise
+    except Exception as error:  # torch.load raises any type on a broken file
         raise ValueError(
-            f'{path} is already a checkpoint of MMPose. To write the original '
-            "code's form, use --reverse."
-        )
-    if not {'state_dict', 'best_state_dict'} & set(content):
-        return Weights(tensors_in(content, path), 'a bare state dict')
-    key = {'best': 'best_state_dict', 'last': 'state_dict'}[which]
-    if key not in content:
+            f'`{source}` is broken or not a checkpoint that torch.load reads with '
+            f'weights_only=True: {reason(error)}'
+        ) from error
+    if not isinstance(content, dict):
         raise ValueError(
-            f'{path} is a training checkpoint without {key!r}, only with '
-            f'{_listing(content)}. Choose the other weights with --which.'
+            f'`{source}` holds a {type(content).__name__}. Expected a checkpoint, a '
+            'dict of weights by name.'
         )
-    info = {k: plain(content[k]) for k in ('epoch', 'perf') if k in content}
-    return Weights(
-        tensors_in(content[key], path), f'{key!r} of a training checkpoint', info
-    )
+    return content
 
 
-def read_mmpose(path: str | Path) -> Weights:
-    """Reads the weights of a checkpoint in MMPose's form.
+@CheckpointLoader.register_scheme(SCHEME, force=True)
+def load_from_zoo(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Lets MMEngine load ``ldcrn_mm://NAME`` wherever it loads a checkpoint."""
+    return read_checkpoint(filename, map_location)
+
+
+def _load(source: str, map_location: Any) -> Any:
+    on_the_web = source.startswith(('http://', 'https://'))
+    if '://' in source and not on_the_web:
+        with mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'):
+            os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)
+            return CheckpointLoader.load_checkpoint(source, map_location, 'silent')
+    path = _download(source) if on_the_web else Path(source).expanduser()
+    _check_file(path)
+    return torch.load(path, map_location, weights_only=True)
+
+
+def _download(address: str) -> Path:
+    """The file in torch.hub's cache, downloaded if it is not there yet."""
+    path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlsplit(address).path).name)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        named = HASH.search(path.name)
+        torch.hub.download_url_to_file(address, str(path), named and named[1])
+    return path
+
+
+def _check_file(path: Path) -> None:
+    """Refuses a file with another hash than in its name, and a zip bomb."""
+    named = HASH.search(path.name)
+    if named and not named[1].isdigit():  # digits alone may be a date
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[: len(named[1])]
+        if digest != named[1]:
+            raise ValueError(
+                f'its SHA-256 starts with {digest}, not with {named[1]} as in its name '
+                '(get the file again, or rename it if you changed it)'
+            )
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > path.stat().st_size:  # torch.save does not compress
+            raise ValueError(f'it is compressed and unpacks to {unpacked:,} bytes')
+
+
+def reason(error: Exception) -> str:
+    """What PyTorch found, without its advice to drop the protection."""
+    text = str(error) or type(error).__name__
+    found = re.search(r'(WeightsUnpickler|PytorchStreamReader).*', text)
+    return (found or re.match('.*', text))[0].partition('. ')[0].rstrip(': ')
+
+
+def tensors_in(content: Any, source: object) -> OrderedDict[str, Tensor]:
+    """A state dict without the ``module.`` of ``DataParallel`` in its names.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        ValueError: where the file is no such checkpoint.
+        ValueError: if ``content`` is something else.
     """
-    content = read_checkpoint(path)
-    if 'state_dict' not in content:
-        raise ValueError(
-            f'{path} is no checkpoint of MMPose: one is a dict with `meta` and '
-            f'`state_dict`, but this holds {_listing(content)}.'
-        )
-    return Weights(
-        tensors_in(content['state_dict'], path), "'state_dict' of an MMPose checkpoint"
-    )
-
-
-def tensors_in(content: Any, path: str | Path) -> StateDict:
-    """A state dict, with ``module.`` of ``DataParallel`` taken from its names."""
     if not isinstance(content, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor)
         for name, value in content.items()
     ):
         raise ValueError(
-            f'{path} holds no state dict: expected tensors by name, but found '
-            f'{_listing(content)}.'
+            f'`{source}` holds no state dict: expected tensors by name, found '
+            f'{kind_of(content)}.'
         )
-    return {name.removeprefix('module.'): tensor for name, tensor in content.items()}
+    state = OrderedDict((n.removeprefix('module.'), t) for n, t in content.items())
+    state._metadata = getattr(content, '_metadata', OrderedDict())  # modules' versions
+    return state
 
 
-def _listing(content: Any) -> str:
+def kind_of(content: Any) -> str:
+    """The type of a value, or the first keys of a dict, for error messages."""
     if not isinstance(content, Mapping):
         return type(content).__name__
-    names = [str(name) for name in content]
-    more = f', ... ({len(names)} in all)' if len(names) > SHOWN_NAMES else ''
-    return f'the keys {", ".join(names[:SHOWN_NAMES])}{more}'
+    return f'the keys {", ".join(map(str, [*content][:6]))}'
 
 
-def write_mmpose(weights: Weights, path: str | Path) -> dict[str, Any]:
-    """Writes the original's weights as a checkpoint of MMPose.
+def require_finite(
+    state_dict: Mapping[str, Tensor], source: object, why: str = 'the training diverged'
+) -> None:
+    """Raises ``ValueError`` if a tensor holds NaN or inf."""
+    bad = [name for name, value in state_dict.items() if not value.isfinite().all()]
+    if bad:
+        raise ValueError(
+            f'{len(bad)} weights of `{source}` are not finite (NaN or inf), such as '
+            f'{bad[0]}: {why}.'
+        )
 
-    Its ``meta`` holds plain types only, so that ``torch.load`` reads it whatever
-    is imported; for COCO's 17 and MPII's 16 joints it describes the data set,
-    as MMPose's own checkpoints do.
 
-    Returns:
-        The ``meta`` written.
+def load_weights(
+    model: nn.Module,
+    checkpoint: Mapping[str, Any],
+    source: object,
+    exact: bool = False,
+    owner: str = 'the model in the config',
+) -> None:
+    """Loads weights, all of which must fit and be finite.
+
+    MMEngine's ``load_checkpoint`` only warns about weights that do not fit, and the
+    model then predicts noise.
+
+    Args:
+        model: gets the weights, also if it is wrapped for several GPUs.
+        checkpoint: a state dict, or a dict with one under ``state_dict``.
+        source: where the checkpoint is from, for the error.
+        exact: also refuse weights of modules that the model lacks altogether, such
+            as a teacher. By default they are ignored.
+        owner: what the model is, for the error.
 
     Raises:
-        ValueError: as :func:`to_mmpose`.
+        ValueError: counts the weights that are missing, unknown to the model, of
+            another shape or not finite, with an example of each.
     """
-    state_dict = to_mmpose(weights.state_dict)
-    meta: dict[str, Any] = dict(converted_from='the original LDCRN', **weights.info)
-    dataset = DATASETS.get(len(state_dict['head.final_layer.weight']))
-    if dataset:
-        config = f'configs/_base_/datasets/{dataset}.py'
-        meta['dataset_meta'] = plain(parse_pose_metainfo(dict(from_file=config)))
-    write_whole(to_bytes(dict(meta=meta, state_dict=state_dict)), path)
-    return meta
+    model = model.module if is_model_wrapper(model) else model
+    state = tensors_in(checkpoint.get('state_dict', checkpoint), source)
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    misshapen = {
+        name: tuple(state.pop(name).shape)
+        for name in own
+        if name in state and tuple(state[name].shape) != own[name]
+    }
+    require_finite({name: state[name] for name in own if name in state}, source)
+    missing, unknown = model.load_state_dict(state, strict=False)
+    problems = {
+        'missing': [name for name in missing if name not in misshapen],
+        'of another shape': [
+            f'{name} {shape} instead of {own[name]}'
+            for name, shape in misshapen.items()
+        ],
+        'unknown': [n for n in unknown if exact or hasattr(model, n.split('.')[0])],
+    }
+    found = [f'{len(n)} {what} (such as {n[0]})' for what, n in problems.items() if n]
+    if found:
+        raise ValueError(
+            f'`{source}` is no checkpoint of {owner}. Of {len(own)} weights expected: '
+            f'{", ".join(found)}.'
+        )
 
 
-def write_original(weights: Weights, path: str | Path) -> None:
-    """Writes our weights as a bare state dict of the original code.
+@register_backend('atomic')
+class AtomicLocalBackend(LocalBackend):
+    """The local file system, where a file appears whole or not at all.
+
+    MMEngine's backend writes straight to the final name, so a run that is killed
+    meanwhile leaves a broken file.
+    """
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Writes a file beside ``filepath``, flushes it to disk, then renames it."""
+        path = Path(filepath)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
+        try:
+            with partial.open('wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError as error:
+            if error.errno and not error.filename:  # when the disk is full
+                error.filename = str(path)
+            raise
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_whole(content: bytes, path: str | Path) -> None:
+    """Writes a file, and its folder, that appears whole or not at all."""
+    AtomicLocalBackend().put(content, path)
+
+
+def to_bytes(content: dict[str, Any]) -> bytes:
+    """A checkpoint as a file. Equal content gives equal bytes."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def plain(value: Any) -> Any:
+    """Numbers, text, lists and dicts of Python's types, for bare PyTorch to read.
 
     Raises:
-        ValueError: as :func:`to_original`.
+        ValueError: if a part of ``value`` has no such form.
     """
-    write_whole(to_bytes(to_original(weights.state_dict)), path)
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    raise ValueError(
+        f'The meta of a checkpoint holds a {type(value).__name__}. Expected numbers, '
+        'text, lists, dicts and arrays of these.'
+    )

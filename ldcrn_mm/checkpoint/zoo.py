@@ -1,21 +1,20 @@
 """Published checkpoints by name: ``ldcrn_mm://NAME``.
 
-The names are those of the metafile, in which MMEngine's inferencers and mim look
-too. A checkpoint that comes with this package stands in its folder ``weights/``
-and in the metafile as ``Weights: ldcrn_mm://FILE.pth``, so that it is found from
-any folder, by name or not; any other has its address on the web there.
+Names and aliases are those of the metafile, where MMEngine's inferencers and mim
+look too. Its ``Weights`` are a web address, or ``ldcrn_mm://FILE.pth`` for a file in
+this package's folder ``weights/``.
 """
 
 from pathlib import Path
 from typing import NamedTuple
 
 SCHEME = 'ldcrn_mm://'
-DEFAULT = 'ldcrn'  # what runs where no model is named
+DEFAULT = 'ldcrn'  # the model of the demo and of TopdownInferencer
 WEIGHTS = Path(__file__).resolve().parent.parent / 'weights'
 
 
 class Model(NamedTuple):
-    """What the metafile has of a model: its config, and weights if published."""
+    """A model in the metafile: path of its config, and its weights if published."""
 
     config: str
     weights: str | None
@@ -27,84 +26,67 @@ def knows(name: str) -> bool:
 
 
 def names() -> str:
-    """The names and aliases in the metafile, for errors."""
+    """All names and aliases in the metafile, for error messages."""
     return ', '.join(sorted(_models())) or 'none'
 
 
 def find(name: str = DEFAULT, weights: str | None = None) -> tuple[str, str]:
-    """Path of a model's config, and path or address of its published weights.
+    """Path of a model's config, and path or address of its weights.
 
     Args:
-        name: of the model in the metafile, or an alias, in any case.
-        weights: to use instead of the published ones, which then need not be.
+        name: name or alias of the model, in any case.
+        weights: used instead of the published ones.
 
     Raises:
-        FileNotFoundError: where the package has not the file that the metafile
-            names.
-        ValueError: where no model has this name, or its weights have not been
-            published.
+        FileNotFoundError, ValueError: as :func:`locate`.
     """
-    if weights:
-        return _model(name).config, weights
-    config, published = _published(name)
-    return config, locate(published)
+    config = _model(name).config
+    return config, weights or locate(SCHEME + name)
 
 
 def locate(source: str) -> str:
-    """Path or address of what ``ldcrn_mm://`` names; any other as it is.
+    """Path or address behind ``ldcrn_mm://``. Returns any other source as it is.
 
     Args:
-        source: ``ldcrn_mm://`` with the name or alias of a model, in any case,
-            or with the name of a file in the package's ``weights/``.
+        source: ``ldcrn_mm://`` and the name or alias of a model, in any case, or
+            the name of a file in ``weights/``.
 
     Raises:
-        FileNotFoundError: where the package has no such file.
-        ValueError: where no model has this name, or its weights have not been
-            published.
+        FileNotFoundError: if the package has no such file.
+        ValueError: if no model has this name, or its weights are not published.
     """
     if not source.startswith(SCHEME):
         return source
     name = source.removeprefix(SCHEME)
-    return _file(name) if name.endswith('.pth') else locate(_published(name)[1])
-
-
-def _file(name: str) -> str:
-    if Path(name).name != name or not (WEIGHTS / name).is_file():
-        raise FileNotFoundError(
-            f'No file {name} comes with ldcrn_mm. There are: '
-            f'{", ".join(sorted(f.name for f in WEIGHTS.glob("*.pth"))) or "none"}.'
-        )
-    return str(WEIGHTS / name)
-
-
-def _published(name: str) -> tuple[str, str]:
-    """Config of a model, and what the metafile has under ``Weights``."""
-    config, weights = _model(name)
+    weights = source if name.endswith('.pth') else _model(name).weights
     if weights is None:
         raise ValueError(
-            f'The weights of {name} have not been published yet; its config can be '
+            f'The weights of {name} have not been published yet. Its config can be '
             'trained.'
         )
-    if '://' not in weights or weights.removeprefix(SCHEME).lower() in _models():
-        raise ValueError(
-            f'The metafile has `Weights: {weights}` for {name}. Expected an address '
-            f'on the web, or {SCHEME}FILE.pth for a file in {WEIGHTS}.'
+    if not weights.startswith(SCHEME):
+        return weights
+    file = weights.removeprefix(SCHEME)
+    if Path(file).name != file or not (WEIGHTS / file).is_file():
+        found = ', '.join(sorted(path.name for path in WEIGHTS.glob('*.pth')))
+        raise FileNotFoundError(
+            f'No file {file} comes with ldcrn_mm. There are: {found or "none"}.'
         )
-    return config, weights
+    return str(WEIGHTS / file)
 
 
 def _model(name: str) -> Model:
-    models = _models()
-    if name.lower() not in models:
+    model = _models().get(name.lower())
+    if model is None:
         raise ValueError(
             f'No model of ldcrn_mm is called {name!r}. There are: {names()}.'
         )
-    return models[name.lower()]
+    return model
 
 
 def _models() -> dict[str, Model]:
-    """The models by their names and aliases, in lower case."""
-    from mmengine.infer import BaseInferencer  # brings in its progress bars
+    """The models by name and alias, in lower case."""
+    from mmengine.infer import BaseInferencer  # imports rich
 
     folder = BaseInferencer._get_repo_or_mim_dir('ldcrn_mm')
     found = {}

@@ -9,7 +9,7 @@ import onnx
 import torch
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 
-from ..checkpoint.writing import write_whole
+from ..checkpoint.files import write_whole
 from .network import ExportableNetwork, input_size_of
 from .runtime import PRECISION_KEY
 

@@ -7,7 +7,7 @@ import onnx
 import openvino
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 
-from ..checkpoint.writing import write_whole
+from ..checkpoint.files import write_whole
 from .export_onnx import OPSET, to_onnx
 from .runtime import PRECISION_KEY
 

@@ -19,7 +19,7 @@ from mmpose.structures import PoseDataSample, merge_data_samples
 from torch import nn
 
 from ..checkpoint import load_weights, read_checkpoint, zoo
-from ..checkpoint.reading import reason
+from ..checkpoint.files import reason
 from ..deploy import is_exported, use_exported
 from ..training import launch
 from .boxes import Boxes, boxes_per_picture, check_boxes

@@ -10,7 +10,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 
-from ..checkpoint.writing import AtomicLocalBackend  # noqa: F401  registers it
+from ..checkpoint.files import AtomicLocalBackend  # noqa: F401  registers it
 from .validation import note_validation, validation_is_missing
 
 

@@ -1,70 +1,155 @@
-"""State dicts, checked and renamed."""
+"""Checkpoints of the original code: the forms they have, and their names."""
 
+import io
 import json
+from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from ldcrn_mm.checkpoint import mmpose_name, to_mmpose, to_original
+from ldcrn_mm.checkpoint import (
+    Weights,
+    mmpose_name,
+    read_mmpose,
+    read_original,
+    to_mmpose,
+    to_original,
+    write_mmpose,
+    write_original,
+)
 
 
-@pytest.fixture
-def original(root) -> dict[str, Tensor]:
-    """A state dict of the original for COCO, each tensor with values of its own."""
-    shapes = json.loads((root / 'tests/data/original_names.json').read_text())['coco']
+def original(root, dataset: str = 'coco') -> dict[str, Tensor]:
+    """A state dict of the original, each tensor with a value of its own."""
+    shapes = json.loads((root / 'tests/data/original_names.json').read_text())[dataset]
     return {
         name: torch.full(shape, i, dtype=torch.float32)
         for i, (name, shape) in enumerate(shapes)
     }
 
 
-def test_every_tensor_arrives_and_comes_back(original):
-    ours = to_mmpose(original)
-    assert len(ours) == len(original)
-    for name, tensor in original.items():
-        assert ours[mmpose_name(name)] is tensor
-    back = to_original(ours)
-    assert list(back) == list(original)
-    assert all(back[name] is tensor for name, tensor in original.items())
+def few(value: float, prefix: str = '') -> OrderedDict[str, Tensor]:
+    """A few tensors: reading does not check whose they are."""
+    names = ('conv1.weight', 'final_layer.weight')
+    return OrderedDict(
+        (f'{prefix}{name}', torch.full((17, 2), value)) for name in names
+    )
 
 
-@pytest.mark.parametrize('joints', [14, 16])
-def test_number_of_joints_is_free(original, joints):
-    original['final_layer.weight'] = torch.zeros(joints, 32, 1, 1)
-    original['final_layer.bias'] = torch.zeros(joints)
-    assert to_mmpose(original)['head.final_layer.bias'].shape == (joints,)
+@pytest.fixture
+def training_checkpoint() -> dict:
+    """As the original's training code saves it: two sets of weights, and more."""
+    return dict(
+        epoch=210,
+        model='pose_hrnet',
+        state_dict=few(1.0, 'module.'),
+        best_state_dict=few(2.0),
+        perf=np.float64(0.75),
+        optimizer=dict(state={0: dict(step=3, exp_avg=torch.zeros(2))}),
+    )
 
 
-def test_missing_foreign_and_misshaped_tensors_are_listed(original):
-    del original['layer1.2.denselayer1.conv1.weight']
-    original['fconv5.bias'] = torch.zeros(32)
-    original['conv1.weight'] = torch.zeros(64, 3, 7, 7)
-    with pytest.raises(ValueError, match='not those of the network') as error:
-        to_mmpose(original)
-    text = str(error.value)
-    assert '1 tensors missing:\n    layer1.2.denselayer1.conv1.weight' in text
-    assert '1 tensors not of this network:\n    fconv5.bias' in text
-    assert 'conv1.weight (64, 3, 7, 7) instead of (64, 3, 3, 3)' in text
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+def test_bare_state_dict_is_read(tmp_path, prefix):
+    torch.save(few(3.0, prefix), tmp_path / 'a.pth')
+    read = read_original(tmp_path / 'a.pth')
+    assert list(read.state_dict) == list(few(3.0))
+    assert read.describe() == 'a bare state dict; 2 tensors'
 
 
-def test_long_lists_are_cut(original):
-    original = {name: t for name, t in original.items() if 'stage4' not in name}
-    count = 1894 - len(original)
-    with pytest.raises(ValueError, match=f'{count} tensors missing') as error:
-        to_mmpose(original)
-    assert f'... and {count - 6} more' in str(error.value)
-    assert len(str(error.value).splitlines()) < 12
+@pytest.mark.parametrize(('which', 'value'), [('best', 2), ('last', 1), (None, 2)])
+def test_training_checkpoint_is_read(training_checkpoint, tmp_path, which, value):
+    torch.save(training_checkpoint, tmp_path / 'a.pth')
+    read = read_original(tmp_path / 'a.pth', *([which] if which else []))
+    assert {n: t.unique().tolist() for n, t in read.state_dict.items()} == {
+        'conv1.weight': [value],
+        'final_layer.weight': [value],
+    }
+    assert repr(read.info) == "{'epoch': 210, 'perf': 0.75}"
+    assert 'epoch 210, perf 0.75' in read.describe()
 
 
-def test_weights_without_a_head_are_refused(original):
-    del original['final_layer.weight']
-    with pytest.raises(ValueError, match=r'final_layer\.weight'):
-        to_mmpose(original)
+def test_file_of_an_old_pytorch_and_numpy_is_read(training_checkpoint, tmp_path):
+    """Before PyTorch 1.6 no zip archive, before numpy 2 other module names."""
+    buffer = io.BytesIO()
+    torch.save(training_checkpoint, buffer, _use_new_zipfile_serialization=False)
+    old = buffer.getvalue().replace(b'numpy._core.multiarray', b'numpy.core.multiarray')
+    (tmp_path / 'a.pth').write_bytes(old)
+    assert read_original(tmp_path / 'a.pth').info['perf'] == 0.75
 
 
-def test_reverse_checks_too(original):
-    ours = to_mmpose(original)
+@pytest.mark.parametrize(
+    ('read', 'content', 'message'),
+    [
+        (read_original, dict(meta={}, state_dict=few(7.0)), '--reverse'),
+        (read_mmpose, few(7.0), 'conv1.weight, final_layer.weight'),
+        (read_original, dict(state_dict=few(1.0)), "'best_state_dict'.*--which"),
+        (read_original, dict(state_dict={}, best_state_dict=3), 'found int'),
+        (read_original, dict(a=1, b=2), 'the keys a, b'),
+        (read_original, {0: torch.zeros(1)}, 'expected tensors by name'),
+    ],
+)
+def test_other_files_are_refused(tmp_path, read, content, message):
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize('dataset', ['coco', 'mpii'])
+def test_there_and_back_through_files(root, tmp_path, dataset):
+    before = original(root, dataset)
+    write_mmpose(Weights(before, 'test', dict(epoch=3)), tmp_path / 'a.pth')
+    allowed = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        content = torch.load(tmp_path / 'a.pth', weights_only=True)
+    finally:
+        torch.serialization.add_safe_globals(allowed)
+    assert content['meta']['epoch'] == 3
+    meta = content['meta']['dataset_meta']
+    assert meta['dataset_name'] == dataset
+    assert len(meta['flip_indices']) == len(meta['sigmas']) == meta['num_keypoints']
+    for name, tensor in before.items():
+        assert torch.equal(content['state_dict'][mmpose_name(name)], tensor)
+    write_original(read_mmpose(tmp_path / 'a.pth'), tmp_path / 'b.pth')
+    back = torch.load(tmp_path / 'b.pth', weights_only=True)
+    assert list(back) == list(before)
+    assert all(torch.equal(back[name], before[name]) for name in before)
+
+
+def test_other_numbers_of_joints_have_no_data_set(root, tmp_path):
+    state = original(root)
+    state['final_layer.weight'] = torch.zeros(14, 32, 1, 1)
+    state['final_layer.bias'] = torch.zeros(14)
+    assert 'dataset_meta' not in write_mmpose(Weights(state, 'test'), tmp_path / 'a')
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'message'),
+    [
+        ('final_layer.weight', None, r'1 missing .*head\.final_layer\.weight'),
+        ('layer1.3.bn.weight', None, r'1 missing .*backbone\.layer1\.3'),
+        ('fconv5.bias', torch.zeros(32), r'1 unknown .*neck\.laterals\.4\.bias'),
+        ('fc.bias', torch.zeros(32), r'1 unknown .*fc\.bias'),
+        ('conv1.weight', torch.zeros(64, 3, 7, 7), r'\(64, 3, 7, 7\) instead of'),
+        ('conv1.weight', torch.full((64, 3, 3, 3), torch.nan), r'stem\.0\.0\.weight'),
+    ],
+)
+def test_weights_of_another_network_are_refused(root, tmp_path, name, value, message):
+    state = original(root)
+    if value is None:
+        del state[name]
+    else:
+        state[name] = value
+    with pytest.raises(ValueError, match=message):
+        write_mmpose(Weights(state, 'test'), tmp_path / 'a.pth')
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_way_back_checks_too(root):
+    ours = to_mmpose(original(root))
     ours['backbone.more.weight'] = torch.zeros(1)
     with pytest.raises(ValueError, match=r'backbone\.more\.weight'):
         to_original(ours)

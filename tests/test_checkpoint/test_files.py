@@ -1,180 +1,234 @@
-"""The forms in which checkpoints come and go."""
+"""Reading, loading and writing checkpoint files."""
 
+import errno
+import hashlib
 import io
-import json
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from mmengine.runner import CheckpointLoader
+from torch import nn
 
-from ldcrn_mm.checkpoint import (
-    Weights,
-    read_mmpose,
-    read_original,
-    write_mmpose,
-    write_original,
-)
+from ldcrn_mm.checkpoint import load_weights, read_checkpoint
+from ldcrn_mm.checkpoint.files import plain, to_bytes, write_whole
+
+CONTENT = dict(state_dict={'a.weight': torch.arange(3.0)}, meta=dict(epoch=3))
 
 
-def weights(value: float) -> OrderedDict[str, Tensor]:
-    """A few tensors: reading does not ask whose they are."""
-    shapes = {'conv1.weight': (2, 3, 1, 1), 'final_layer.weight': (17, 2, 1, 1)}
-    return OrderedDict((name, torch.full(s, value)) for name, s in shapes.items())
+class Code:
+    def __reduce__(self):
+        return print, ('run',)
+
+
+HOSTILE = dict(state_dict=Code())
 
 
 @pytest.fixture
-def training_checkpoint() -> dict:
-    """As the original's training code saves it: two sets of weights, and more."""
-    return dict(
-        epoch=210,
-        model='pose_hrnet',
-        state_dict=OrderedDict((f'module.{n}', t) for n, t in weights(1.0).items()),
-        best_state_dict=weights(2.0),
-        perf=np.float64(0.75),
-        optimizer=dict(
-            state={0: dict(step=3, exp_avg=torch.zeros(2))},
-            param_groups=[dict(lr=1e-3, betas=(0.9, 0.999), params=[0])],
-        ),
+def file(tmp_path) -> Path:
+    path = tmp_path / 'checkpoint.pth'
+    torch.save(CONTENT, path)
+    return path
+
+
+@pytest.fixture
+def other_scheme(file):
+    """A loader of MMEngine that asks PyTorch for no protection."""
+    CheckpointLoader.register_scheme(
+        'unsafe://', lambda name, device: torch.load(file, device, weights_only=False)
     )
+    yield 'unsafe://anything'
+    del CheckpointLoader._schemes['unsafe://']
 
 
-def is_full_of(state_dict: dict[str, Tensor], value: float) -> bool:
-    return all((tensor == value).all() for tensor in state_dict.values())
+def is_content(checkpoint: dict) -> bool:
+    weight = checkpoint['state_dict']['a.weight']
+    return checkpoint['meta'] == dict(epoch=3) and weight.tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize('prefix', ['', 'module.'])
-def test_bare_state_dict(tmp_path, prefix):
-    original = weights(3.0)
-    torch.save({f'{prefix}{n}': t for n, t in original.items()}, tmp_path / 'a.pth')
-    read = read_original(tmp_path / 'a.pth')
-    assert list(read.state_dict) == list(original)
-    assert is_full_of(read.state_dict, 3)
-    expected = 'a bare state dict; 2 tensors, 40 parameters, 17 joints'
-    assert read.describe() == expected
+class TestReading:
+    def test_path_string_home_and_web(self, file, web, monkeypatch):
+        monkeypatch.setenv('HOME', str(file.parent))
+        for source in (file, str(file), '~/checkpoint.pth', f'{web}/checkpoint.pth'):
+            assert is_content(read_checkpoint(source))
+        file.unlink()
+        assert is_content(read_checkpoint(f'{web}/checkpoint.pth'))  # from the cache
+        with pytest.raises(FileNotFoundError, match=r'none\.pth: HTTP Error 404'):
+            read_checkpoint(f'{web}/none.pth')
+        with pytest.raises(FileNotFoundError, match=r'checkpoint\.pth'):
+            read_checkpoint(file)
+
+    def test_device_of_the_tensors(self, file):
+        state = read_checkpoint(file, map_location='meta')['state_dict']
+        assert state['a.weight'].device.type == 'meta'
+
+    @pytest.mark.parametrize('switch', ['0', '1'])
+    def test_code_is_never_run(
+        self, file, web, other_scheme, monkeypatch, capsys, switch
+    ):
+        monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', switch)
+        assert is_content(read_checkpoint(other_scheme))
+        torch.save(HOSTILE, file)
+        for source in (file, other_scheme, f'{web}/checkpoint.pth'):
+            with pytest.raises(
+                ValueError, match=r'weights_only=True: .*print'
+            ) as caught:
+                read_checkpoint(source)
+            assert 'add_safe_globals' not in str(caught.value)
+        assert 'run' not in capsys.readouterr().out.split()
+
+    @pytest.mark.parametrize(
+        'content',
+        [to_bytes(CONTENT)[:500], b'', b'<html>', b'PK\x03\x04 text', to_bytes([1])],
+    )
+    def test_other_files_are_refused_in_one_line(self, file, content):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r'checkpoint\.pth') as caught:
+            read_checkpoint(file)
+        assert '\n' not in str(caught.value)
+        assert 'False' not in str(caught.value)
+
+    @pytest.mark.parametrize('place', ['disk', 'web'])
+    def test_hash_in_the_name(self, file, web, place):
+        folder = file.parent if place == 'disk' else web
+        content = file.read_bytes()
+        right = hashlib.sha256(content).hexdigest()
+        for digest in (right[:8], right, 'bed'):  # the last is a word
+            (file.parent / f'net-{digest}.pth').write_bytes(content)
+            assert is_content(read_checkpoint(f'{folder}/net-{digest}.pth'))
+        (file.parent / 'net-0123abcd.pth').write_bytes(content)
+        with pytest.raises(ValueError, match='0123abcd'):
+            read_checkpoint(f'{folder}/net-0123abcd.pth')
+
+    def test_date_in_the_name_is_no_hash(self, file):
+        assert is_content(
+            read_checkpoint(file.rename(file.parent / 'net-20260102.pth'))
+        )
+
+    @pytest.mark.parametrize('place', ['disk', 'web'])
+    def test_zip_bomb_is_refused(self, file, web, place):
+        torch.save(dict(state_dict=dict(a=torch.zeros(10**6))), file)
+        with zipfile.ZipFile(file) as archive:
+            entries = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as archive:
+            for name, content in entries.items():
+                archive.writestr(name, content)
+        with pytest.raises(ValueError, match='unpacks to 4,0'):
+            read_checkpoint(file if place == 'disk' else f'{web}/checkpoint.pth')
 
 
-def test_joints_are_counted_whatever_the_order_of_the_tensors():
-    state = OrderedDict(reversed(weights(3.0).items()))
-    for last in (torch.zeros(()), torch.zeros(256)):
-        state['bn1.num_batches_tracked'] = last
-        assert Weights(state, 'it').describe().endswith(', 17 joints')
+class Model(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, width, 1), nn.BatchNorm2d(width))
+        self.head = nn.Conv2d(width, 2, 1)
 
 
-def test_numbers_for_names_are_no_state_dict(tmp_path):
-    torch.save({0: torch.zeros(1)}, tmp_path / 'a.pth')
-    with pytest.raises(ValueError, match='expected tensors by name, but found the k'):
-        read_original(tmp_path / 'a.pth')
+class TestLoading:
+    @pytest.fixture
+    def model(self) -> nn.Module:
+        return Model()
+
+    @pytest.fixture
+    def state(self) -> OrderedDict:
+        return Model().state_dict()
+
+    @pytest.mark.parametrize(
+        'form', ['checkpoint', 'bare', 'wrapped', 'gpus', 'teacher']
+    )
+    def test_every_weight_arrives(self, model, state, form):
+        checkpoint = {
+            'checkpoint': dict(state_dict=state, meta={}),
+            'wrapped': {f'module.{name}': value for name, value in state.items()},
+            'teacher': state | {'teacher.weight': torch.zeros(4)},
+        }.get(form, state)
+        names = list(checkpoint)
+        load_weights(
+            nn.DataParallel(model) if form == 'gpus' else model, checkpoint, 'x'
+        )
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, state[name])
+        assert list(checkpoint) == names
+
+    @pytest.mark.parametrize(
+        ('name', 'value', 'message'),
+        [
+            ('head.bias', None, r'Of 9 .*: 1 missing \(such as head\.bias\)'),
+            ('head.bias', torch.zeros(5), r'1 of .* shape .*\(5,\) instead of \(2,\)'),
+            ('backbone.2.bias', torch.zeros(4), r'1 unknown .*backbone\.2\.bias'),
+            ('head.bias', torch.tensor([0, torch.nan]), r'1 weights .*head\.bias'),
+            ('backbone.1.running_var', torch.full((4,), torch.inf), 'running_var'),
+            (0, torch.zeros(1), 'holds no state dict'),
+        ],
+    )
+    def test_misfits_are_counted_and_named(self, model, state, name, value, message):
+        state.pop(name, None)
+        if value is not None:
+            state[name] = value
+        with pytest.raises(ValueError, match=message):
+            load_weights(model, state, 'x')
+
+    def test_dicts_of_other_things_are_refused(self, model):
+        for content in (dict(epoch=3), dict(state_dict=3)):
+            with pytest.raises(ValueError, match='`x` holds no state dict'):
+                load_weights(model, content, 'x')
+
+    def test_exact_refuses_other_modules_too(self, model, state):
+        state['teacher.weight'] = torch.zeros(4)
+        with pytest.raises(ValueError, match=r'1 unknown .*teacher\.weight'):
+            load_weights(model, state, 'x', exact=True)
+
+    def test_modules_see_the_version_that_was_saved(self, model):
+        seen = []
+        model.head._version = 2
+        state = model.state_dict()
+        model.head._register_load_state_dict_pre_hook(
+            lambda state, prefix, meta, *args: seen.append(meta.get('version'))
+        )
+        load_weights(model, state, 'x')
+        assert seen == [2]
 
 
-@pytest.mark.parametrize(('which', 'value'), [('best', 2), ('last', 1)])
-def test_training_checkpoint(training_checkpoint, tmp_path, which, value):
-    torch.save(training_checkpoint, tmp_path / 'a.pth')
-    read = read_original(tmp_path / 'a.pth', which)
-    assert is_full_of(read.state_dict, value)
-    assert not any(name.startswith('module.') for name in read.state_dict)
-    assert read.info == dict(epoch=210, perf=0.75)
-    assert type(read.info['perf']) is float
-    assert 'epoch 210, perf 0.75' in read.describe()
+class TestWriting:
+    def test_plain_has_pythons_types_only(self):
+        meta = OrderedDict(
+            sigmas=np.array([0.5, 1], np.float32),
+            colors=[np.array([[1, 2]], np.uint8), (3, np.int64(4))],
+            names={np.int64(0): np.str_('nose')},
+            flag=np.bool_(True),
+            nothing=None,
+        )
+        expected = (
+            "{'sigmas': [0.5, 1.0], 'colors': [[[1, 2]], [3, 4]], "
+            "'names': {0: 'nose'}, 'flag': True, 'nothing': None}"
+        )
+        assert repr(plain(meta)) == expected  # numpy's types have other representations
 
+    @pytest.mark.parametrize('value', [object(), {1, 2}, Path('a'), torch.__version__])
+    def test_plain_refuses_other_types(self, value):
+        with pytest.raises(ValueError, match=type(value).__name__):
+            plain(dict(a=[value]))
 
-def test_best_weights_are_the_default(training_checkpoint, tmp_path):
-    torch.save(training_checkpoint, tmp_path / 'a.pth')
-    assert is_full_of(read_original(tmp_path / 'a.pth').state_dict, 2)
+    def test_equal_content_gives_equal_bytes(self):
+        same = [to_bytes(dict(a=torch.arange(4.0), epoch=3)) for _ in range(2)]
+        assert same[0] == same[1] != to_bytes(dict(a=torch.arange(4.0), epoch=4))
+        assert torch.load(io.BytesIO(same[0]))['a'].tolist() == [0, 1, 2, 3]
 
+    def test_folder_is_made_and_holds_nothing_else(self, tmp_path):
+        write_whole(b'content', tmp_path / 'new' / 'file')
+        (path,) = (tmp_path / 'new').iterdir()
+        assert (path.name, path.read_bytes()) == ('file', b'content')
 
-def test_file_of_an_old_pytorch_and_numpy(training_checkpoint, tmp_path):
-    """Before PyTorch 1.6 no zip archive, before numpy 2 other module names."""
-    buffer = io.BytesIO()
-    torch.save(training_checkpoint, buffer, _use_new_zipfile_serialization=False)
-    content = buffer.getvalue()
-    assert b'numpy._core.multiarray' in content
-    old = content.replace(b'numpy._core.multiarray', b'numpy.core.multiarray')
-    (tmp_path / 'a.pth').write_bytes(old)
-    assert read_original(tmp_path / 'a.pth').info['perf'] == 0.75
+    def test_full_disk_leaves_the_old_file_and_names_it(self, tmp_path, monkeypatch):
+        (tmp_path / 'file').write_bytes(b'old')
 
+        def full(descriptor):
+            raise OSError(errno.ENOSPC, 'No space left on device')
 
-def test_training_checkpoint_without_best(training_checkpoint, tmp_path):
-    del training_checkpoint['best_state_dict']
-    torch.save(training_checkpoint, tmp_path / 'a.pth')
-    with pytest.raises(ValueError, match=r"without 'best_state_dict'.*--which"):
-        read_original(tmp_path / 'a.pth')
-    assert is_full_of(read_original(tmp_path / 'a.pth', 'last').state_dict, 1)
-
-
-@pytest.mark.parametrize('dataset', ['coco', 'mpii'])
-def test_written_checkpoint_is_plain_complete_and_comes_back(root, tmp_path, dataset):
-    names = json.loads((root / 'tests/data/original_names.json').read_text())
-    original = {name: torch.full(shape, 4.0) for name, shape in names[dataset]}
-    write_mmpose(Weights(original, 'test', dict(epoch=3)), tmp_path / 'a.pth')
-    allowed = torch.serialization.get_safe_globals()
-    torch.serialization.clear_safe_globals()
-    try:
-        content = torch.load(tmp_path / 'a.pth', weights_only=True)
-    finally:
-        torch.serialization.add_safe_globals(allowed)
-    assert content['meta']['epoch'] == 3
-    meta = content['meta']['dataset_meta']
-    assert meta['dataset_name'] == dataset
-    assert len(meta['flip_indices']) == len(meta['sigmas']) == meta['num_keypoints']
-    write_original(read_mmpose(tmp_path / 'a.pth'), tmp_path / 'b.pth')
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ['a.pth', 'b.pth']
-    back = torch.load(tmp_path / 'b.pth', weights_only=True)
-    assert list(back) == list(original)
-    assert is_full_of(back, 4)
-
-
-def test_other_joints_have_no_data_set(root, tmp_path):
-    names = json.loads((root / 'tests/data/original_names.json').read_text())
-    original = {name: torch.zeros(shape) for name, shape in names['coco']}
-    original['final_layer.weight'] = torch.zeros(14, 32, 1, 1)
-    original['final_layer.bias'] = torch.zeros(14)
-    meta = write_mmpose(Weights(original, 'test'), tmp_path / 'a.pth')
-    assert 'dataset_meta' not in meta
-
-
-def test_nothing_is_written_of_weights_that_do_not_fit(tmp_path):
-    with pytest.raises(ValueError, match='1892 tensors missing'):
-        write_mmpose(Weights(weights(1.0), 'test'), tmp_path / 'a.pth')
-    assert not list(tmp_path.iterdir())
-
-
-class Evil:
-    def __reduce__(self):
-        return print, ('this must not run',)
-
-
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [
-        ([1, 2], 'holds a list, not a dict'),
-        (dict(a=1, b=2), 'the keys a, b'),
-        (dict(state_dict=dict(a=1), best_state_dict=3), 'but found int'),
-        (dict(conv=Evil()), 'broken, or no checkpoint'),
-    ],
-)
-def test_files_of_another_kind(tmp_path, content, message, capsys):
-    torch.save(content, tmp_path / 'a.pth')
-    with pytest.raises(ValueError, match=message):
-        read_original(tmp_path / 'a.pth')
-    assert 'must not run' not in capsys.readouterr().out
-
-
-def test_no_checkpoint_at_all(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r'not found.*a\.pth'):
-        read_original(tmp_path / 'a.pth')
-    for content in (b'', b'text', b'PK\x03\x04 broken'):
-        (tmp_path / 'a.pth').write_bytes(content)
-        with pytest.raises(ValueError, match='broken, or no checkpoint'):
-            read_original(tmp_path / 'a.pth')
-
-
-def test_direction_is_told(tmp_path):
-    torch.save(dict(meta={}, state_dict=weights(7.0)), tmp_path / 'ours.pth')
-    with pytest.raises(ValueError, match='--reverse'):
-        read_original(tmp_path / 'ours.pth')
-    torch.save(weights(7.0), tmp_path / 'original.pth')
-    with pytest.raises(ValueError, match='no checkpoint of MMPose'):
-        read_mmpose(tmp_path / 'original.pth')
+        monkeypatch.setattr('os.fsync', full)
+        with pytest.raises(OSError, match=f"No space .*'{tmp_path}/file'"):
+            write_whole(b'content', tmp_path / 'file')
+        assert [path.read_bytes() for path in tmp_path.iterdir()] == [b'old']

@@ -12,15 +12,14 @@ from mmpose.apis import MMPoseInferencer, init_model
 from ldcrn_mm.checkpoint import locate, read_checkpoint, zoo
 from ldcrn_mm.inference import TopdownInferencer
 
-METAFILE = """
+FILE = 'tiny-01234567.pth'
+METAFILE = f"""
 Models:
-- {{Name: td-hm_Tiny, Alias: [tiny, small], Config: tiny.py, Weights: {weights}}}
+- {{Name: td-hm_Tiny, Alias: [tiny, small], Config: tiny.py, Weights: ldcrn_mm://{FILE}}}
 - {{Name: untrained, Config: tiny.py, Weights: null}}
 - {{Name: listed, Config: tiny.py, Weights: [https://host/listed.pth]}}
-- {{Name: relative, Config: tiny.py, Weights: relative.pth.tar}}
 - {{Name: circle, Config: tiny.py, Weights: 'ldcrn_mm://circle'}}
 """
-FILE = 'tiny-01234567.pth'
 
 
 @pytest.fixture
@@ -30,10 +29,11 @@ def repository(tmp_path, monkeypatch, root, tiny_model) -> Path:
     (package / 'weights').mkdir(parents=True)
     (tmp_path / 'configs').mkdir()
     (tmp_path / 'model-index.yml').write_text('Import: [configs/metafile.yml]\n')
-    metafile = METAFILE.format(weights=f'ldcrn_mm://{FILE}')
-    (tmp_path / 'configs' / 'metafile.yml').write_text(metafile)
+    (tmp_path / 'configs' / 'metafile.yml').write_text(METAFILE)
     config = f"_base_ = '{root}/configs/ldcrn_coco.py'\n{tiny_model}"
     (tmp_path / 'tiny.py').write_text(config)
+    (tmp_path / 'elsewhere').mkdir()
+    monkeypatch.chdir(tmp_path / 'elsewhere')
     monkeypatch.setattr(zoo, 'WEIGHTS', package / 'weights')
     monkeypatch.setattr(sys.modules['ldcrn_mm'], '__path__', [str(package)])
     return tmp_path
@@ -41,78 +41,45 @@ def repository(tmp_path, monkeypatch, root, tiny_model) -> Path:
 
 @pytest.fixture
 def weight(repository) -> torch.Tensor:
-    """What the last layer has in the published file."""
+    """The weight of the last layer in the published file."""
     torch.manual_seed(5)
     model = init_model(Config.fromfile(repository / 'tiny.py'), device='cpu')
     meta = dict(dataset_meta=model.dataset_meta)
     content = dict(state_dict=model.state_dict(), meta=meta)
-    torch.save(content, repository / 'ldcrn_mm' / 'weights' / FILE)
+    torch.save(content, zoo.WEIGHTS / FILE)
     return model.head.final_layer.weight.detach()
 
 
-@pytest.mark.parametrize('name', ['tiny', 'TINY', 'small', 'td-hm_tiny', FILE])
-def test_name_alias_and_file_lead_to_the_file(repository, weight, name):
-    assert locate(f'ldcrn_mm://{name}') == str(repository / 'ldcrn_mm/weights' / FILE)
-
-
-def test_a_published_address_on_the_web_is_passed_on(repository):
+def test_names_aliases_and_files_are_located(repository, weight):
+    for name in ('tiny', 'TINY', 'small', 'td-hm_tiny', FILE):
+        assert locate(f'ldcrn_mm://{name}') == str(zoo.WEIGHTS / FILE)
     assert locate('ldcrn_mm://listed') == 'https://host/listed.pth'
+    for other in ('a.pth', '/a/tiny', 'https://host/a.pth', 'tiny'):
+        assert locate(other) == other
 
 
-@pytest.mark.parametrize('other', ['a.pth', '/a/tiny', 'https://host/a.pth', 'tiny'])
-def test_what_is_no_name_stays_as_it_is(other):
-    assert locate(other) == other
-
-
-def test_unknown_names_are_answered_with_the_known(repository):
-    with pytest.raises(ValueError, match=r"called 'huge'.*small, td-hm_tiny, tiny"):
-        locate('ldcrn_mm://huge')
-
-
-def test_what_is_not_published_says_so(repository):
-    with pytest.raises(ValueError, match='untrained have not been published yet'):
-        locate('ldcrn_mm://untrained')
-
-
-@pytest.mark.parametrize('name', ['relative', 'circle'])
-def test_weights_that_lead_nowhere_are_errors_of_the_metafile(repository, name):
-    with pytest.raises(ValueError, match=rf'has `Weights: .* for {name}'):
+@pytest.mark.parametrize(
+    ('name', 'error', 'message'),
+    [
+        ('huge', ValueError, r"called 'huge'.*small, td-hm_tiny, tiny"),
+        ('untrained', ValueError, 'untrained have not been published yet'),
+        ('circle', FileNotFoundError, f'No file circle .*There are: {FILE}'),
+        ('other.pth', FileNotFoundError, f'No file other.pth .*There are: {FILE}'),
+        (f'../weights/{FILE}', FileNotFoundError, f'There are: {FILE}'),
+    ],
+)
+def test_other_names_are_answered_with_the_known_ones(weight, name, error, message):
+    with pytest.raises(error, match=message):
         locate(f'ldcrn_mm://{name}')
 
 
-@pytest.mark.parametrize('name', ['other.pth', '../weights/tiny-01234567.pth'])
-def test_files_that_are_not_there_are_answered_with_those_that_are(weight, name):
-    with pytest.raises(FileNotFoundError, match=f'There are: {FILE}'):
-        locate(f'ldcrn_mm://{name}')
-
-
-def test_every_model_of_our_own_metafile_is_found_or_not_published_yet(root):
-    assert Path(zoo.WEIGHTS) == root / 'ldcrn_mm' / 'weights'
-    for name, model in zoo._models().items():
-        assert Path(model.config).is_file()
-        if model.weights is None:
-            with pytest.raises(ValueError, match='not been published yet'):
-                locate(f'ldcrn_mm://{name}')
-        else:
-            found = locate(f'ldcrn_mm://{name}')
-            assert found.startswith('https://') or Path(found).is_file()
-
-
-@pytest.mark.parametrize('name', ['tiny', 'TINY', 'td-hm_tiny'])
-def test_a_name_leads_to_its_config_too(repository, weight, name):
-    assert zoo.find(name) == (
-        str(repository / 'tiny.py'),
-        str(repository / 'ldcrn_mm/weights' / FILE),
-    )
-    with pytest.raises(ValueError, match='have not been published yet'):
-        zoo.find('untrained')
-
-
-def test_a_name_with_weights_leads_to_its_config_and_these(repository):
-    expected = (str(repository / 'tiny.py'), 'mine.pth')
-    assert zoo.find('UNTRAINED', 'mine.pth') == zoo.find('tiny', 'mine.pth') == expected
-    with pytest.raises(ValueError, match=r"called 'huge'.*td-hm_tiny, tiny"):
-        zoo.find('huge', 'mine.pth')
+def test_a_name_leads_to_config_and_weights(repository, weight):
+    config, published = str(repository / 'tiny.py'), str(zoo.WEIGHTS / FILE)
+    assert zoo.find('TINY') == (config, published)
+    assert zoo.find('untrained', 'mine.pth') == (config, 'mine.pth')
+    for name, weights in (('untrained', None), ('huge', 'mine.pth')):
+        with pytest.raises(ValueError, match=name):
+            zoo.find(name, weights)
 
 
 def test_names_are_known_in_any_case_and_files_are_not(repository):
@@ -123,68 +90,40 @@ def test_names_are_known_in_any_case_and_files_are_not(repository):
 def test_the_default_comes_with_the_package():
     config, weights = zoo.find()
     assert Path(weights).parent == zoo.WEIGHTS
-    inferencer = TopdownInferencer(device='cpu')
-    state = read_checkpoint(weights)['state_dict']
-    assert Path(inferencer.cfg.filename) == Path(config)
-    found = inferencer.model.head.final_layer.weight
-    assert torch.equal(found, state['head.final_layer.weight'].float())
+    assert Path(config).is_file()
+    assert read_checkpoint(weights)['meta']['dataset_meta']['num_keypoints'] == 17
 
 
-def test_mmengine_loads_by_name_from_any_folder(weight, tmp_path, monkeypatch):
-    (tmp_path / 'elsewhere').mkdir()
-    monkeypatch.chdir(tmp_path / 'elsewhere')
+def test_mmengine_loads_by_name(weight, repository):
     for read in (CheckpointLoader.load_checkpoint, read_checkpoint):
         state = read('ldcrn_mm://tiny')['state_dict']
         assert torch.equal(state['head.final_layer.weight'], weight)
-    model = init_model(tmp_path / 'tiny.py', 'ldcrn_mm://tiny', 'cpu')
+    config = Config.fromfile(repository / 'tiny.py')
+    config.model.head.init_cfg = dict(
+        type='Pretrained', checkpoint='ldcrn_mm://tiny', prefix='head.'
+    )
+    last = init_model(config, device='cpu').head.final_layer
+    assert not torch.equal(last.weight, weight)
+    model = init_model(repository / 'tiny.py', 'ldcrn_mm://tiny', 'cpu')
     assert torch.equal(model.head.final_layer.weight, weight)
     model.head.final_layer.weight.data.zero_()
     load_checkpoint(model, 'ldcrn_mm://small')
     assert torch.equal(model.head.final_layer.weight, weight)
 
 
-def test_a_pretrained_part_comes_by_name(weight, repository):
-    config = Config.fromfile(repository / 'tiny.py')
-    pretrained = dict(type='Pretrained', checkpoint='ldcrn_mm://tiny')
-    config.model.head.init_cfg = dict(pretrained, prefix='head.')
-    model = init_model(config, device='cpu', cfg_options={})
-    assert not torch.equal(model.head.final_layer.weight, weight)
-    model.head.init_weights()
-    assert torch.equal(model.head.final_layer.weight, weight)
-
-
 @pytest.mark.parametrize('kind', [MMPoseInferencer, TopdownInferencer])
-def test_inferencers_take_the_alias_alone(weight, tmp_path, monkeypatch, kind):
-    (tmp_path / 'elsewhere').mkdir()
-    monkeypatch.chdir(tmp_path / 'elsewhere')
+def test_inferencers_take_the_alias_alone(weight, kind):
     inferencer = kind('tiny', scope='ldcrn_mm', det_model='whole_image', device='cpu')
     model = getattr(inferencer, 'inferencer', inferencer).model
     assert torch.equal(model.head.final_layer.weight, weight)
 
 
-@pytest.mark.parametrize('name', ['tiny', 'SMALL'])
-def test_our_inferencer_takes_a_name_in_any_scope(weight, name):
-    inferencer = TopdownInferencer(name, device='cpu')
+@pytest.mark.parametrize(
+    ('model', 'weights'),
+    [('SMALL', None), ('untrained', FILE), ('tiny.py', 'ldcrn_mm://small')],
+)
+def test_our_inferencer_takes_names_and_weights(repository, weight, model, weights):
+    model = str(repository / model) if model.endswith('.py') else model
+    weights = str(zoo.WEIGHTS / weights) if weights == FILE else weights
+    inferencer = TopdownInferencer(model, weights, 'cpu')
     assert torch.equal(inferencer.model.head.final_layer.weight, weight)
-
-
-def test_our_inferencer_takes_a_name_and_weights(weight, repository):
-    file = repository / 'ldcrn_mm' / 'weights' / FILE
-    inferencer = TopdownInferencer('untrained', file, 'cpu')
-    assert torch.equal(inferencer.model.head.final_layer.weight, weight)
-    with pytest.raises(ValueError, match='untrained have not been published yet'):
-        TopdownInferencer('untrained', device='cpu')
-
-
-def test_our_inferencer_passes_on_the_names_of_mmpose(repository):
-    with pytest.raises(FileNotFoundError, match=r'nowhere\.pth'):
-        TopdownInferencer('human', 'nowhere.pth', 'cpu')
-    with pytest.raises(ValueError, match=r'huge in mmpose, nor.*: .*td-hm_tiny, tiny'):
-        TopdownInferencer('huge', device='cpu')
-
-
-def test_our_inferencer_takes_a_config_and_an_alias(weight, tmp_path):
-    inferencer = TopdownInferencer(tmp_path / 'tiny.py', 'ldcrn_mm://small', 'cpu')
-    assert torch.equal(inferencer.model.head.final_layer.weight, weight)
-    with pytest.raises(ValueError, match='have not been published yet'):
-        TopdownInferencer(tmp_path / 'tiny.py', 'ldcrn_mm://untrained', 'cpu')

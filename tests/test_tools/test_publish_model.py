@@ -21,14 +21,6 @@ def publish(tool, capsys):
     return call
 
 
-def refused(publish, capsys, *arguments: object) -> str:
-    """The message with which the program ends."""
-    with pytest.raises(SystemExit) as caught:
-        publish(*arguments)
-    code = caught.value.code
-    return capsys.readouterr().err if code == 2 else code
-
-
 @pytest.fixture
 def checkpoint(tiny_config, tmp_path) -> Path:
     """Small enough to publish often: no training."""
@@ -38,80 +30,52 @@ def checkpoint(tiny_config, tmp_path) -> Path:
     return path
 
 
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / 'out'
-
-
 def test_a_training_is_published_and_found_by_what_was_printed(
-    run_tool, tiny_config, trained, tmp_path, monkeypatch
+    publish, tiny_config, trained, tmp_path, monkeypatch
 ):
-    out = tmp_path / 'out'
     options = ['--config', tiny_config, '--log', trained, '--dtype', 'fp16']
-    done = run_tool(
-        'publish_model.py', trained / 'epoch_3.pth', out, *options, cwd=tmp_path
-    )
+    printed = publish(trained / 'epoch_3.pth', tmp_path, *options)
 
-    path, card = (
-        Path(line.removeprefix('wrote '))
-        for line in done.stdout.splitlines()
-        if line.startswith('wrote ')
-    )
-    (entry,) = yaml.safe_load(done.stdout.partition(':\n\n')[2])
-    assert sorted(out.iterdir()) == sorted([path, card])
-    assert 'after epoch 3: this file' in card.read_text()
+    (path,) = tmp_path.iterdir()
+    assert f'wrote {path}\n' in printed
+    (entry,) = yaml.safe_load('- Name:' + printed.partition('- Name:')[2])
     assert entry['Name'] == 'tiny'
-    assert set(entry['Results'][0]['Metrics']) >= {'AP', 'AP@0.5', 'AR'}
-    monkeypatch.setattr(zoo, 'WEIGHTS', out)
+    metrics = entry['Results'][0]['Metrics']
+    assert set(metrics) == {'AP', 'AP@0.5', 'AP@0.75', 'AP (M)', 'AP (L)', 'AR',
+                            'AR@0.5', 'AR@0.75', 'AR (M)', 'AR (L)'}  # fmt: skip
+    assert f'coco/AP {metrics["AP"]:.4f}' in printed
+    monkeypatch.setattr(zoo, 'WEIGHTS', tmp_path)
     model = init_model(tiny_config, entry['Weights'], 'cpu')
     average = torch.load(trained / 'epoch_3.pth', weights_only=True)['state_dict']
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter, average[name], rtol=1e-3, atol=1e-6)
 
 
-def test_options_reach_the_library(publish, checkpoint, tiny_config, out):
+def test_options_reach_the_library(publish, checkpoint, tmp_path):
     content = torch.load(checkpoint, weights_only=True)
     model = {f'module.{n}': t + 1 for n, t in content['state_dict'].items()}
     torch.save(dict(content, ema_state_dict=model), checkpoint)
 
-    publish(checkpoint, out / 'model.pth', '--weights', 'model', '--dtype', 'fp16')
+    publish(checkpoint, tmp_path / 'my.pth', '--weights', 'model', '--dtype', 'fp16')
 
-    (path,) = out.glob('model-*.pth')
+    (path,) = tmp_path.glob('my-*.pth')
     state = torch.load(path, weights_only=True)['state_dict']
     name = 'backbone.stem.0.0.weight'
     assert torch.equal(state[name], model[f'module.{name}'].half())
 
 
-def test_an_existing_file_is_kept_and_the_message_says_so(
-    publish, checkpoint, out, capsys
-):
-    publish(checkpoint, out)
-    (card,) = out.glob('*.md')
-    card.write_text('mine')
-
-    message = refused(publish, capsys, checkpoint, out)
-
-    assert message.startswith('error: ')
-    assert 'exists with other content' in message
-    assert card.read_text() == 'mine'
-
-
-def test_other_files_are_refused_in_words(publish, checkpoint, root, out, capsys):
-    config = root / 'configs' / 'ldcrn_mpii.py'
-    message = refused(publish, capsys, checkpoint, out, '--config', config)
-    assert 'is no checkpoint of the model in the config' in message
-    message = refused(publish, capsys, checkpoint, out, '--log', 'nowhere.json')
-    assert message == 'error: log not found: nowhere.json'
-    torch.save(dict(best_state_dict={}, epoch=3), checkpoint)
-    message = refused(publish, capsys, checkpoint, out)
-    assert 'has no weights' in message
-    message = refused(publish, capsys, checkpoint, out, '--log', root / 'configs')
-    assert message.startswith('error: No log of a training in')  # before it reads IN
+def test_errors_are_one_line(publish, checkpoint, root, tmp_path, capsys):
+    out = tmp_path / 'out'
+    mpii = root / 'configs' / 'ldcrn_mpii.py'
+    for arguments, message in (
+        (['nowhere.pth', out], 'checkpoint file not found: nowhere.pth'),
+        ([checkpoint, out, '--config', 'nowhere.py'], 'file not found: nowhere.py'),
+        ([checkpoint, out, '--config', mpii], 'is no checkpoint of the model'),
+        ([checkpoint, out, '--log', 'nowhere.json'], 'log not found: nowhere.json'),
+        ([checkpoint, tmp_path / 'a.b.pth'], 'a.b has a dot'),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            publish(*arguments)
+        code = caught.value.code
+        assert message in (capsys.readouterr().err if code == 2 else code)
     assert not out.exists()
-
-
-def test_missing_files_are_named_at_once(publish, checkpoint, out, capsys):
-    message = refused(publish, capsys, 'nowhere.pth', out)
-    assert 'checkpoint file not found: nowhere.pth' in message
-    message = refused(publish, capsys, checkpoint, out, '--config', 'nowhere.py')
-    assert 'config file not found: nowhere.py' in message

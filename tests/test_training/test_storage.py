@@ -8,7 +8,7 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import save_checkpoint
 from torch import nn
 
-from ldcrn_mm.checkpoint.writing import AtomicLocalBackend
+from ldcrn_mm.checkpoint.files import AtomicLocalBackend
 from ldcrn_mm.training import SafeCheckpointHook
 from ldcrn_mm.training.resume import last_checkpoint
 
