@@ -6,10 +6,8 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from mmengine.config import Config
-from mmengine.dataset import Compose
 from mmengine.fileio import load
 from mmengine.infer import BaseInferencer
 from mmengine.registry import DefaultScope
@@ -131,31 +129,6 @@ def test_data_and_joints_are_those_of_the_name(cfg, promised):
         test = cfg.test_dataloader.dataset
         assert cfg.test_evaluator.ann_file == test.data_root + test.ann_file
         assert test.bbox_file.startswith(test.data_root)
-
-
-def test_the_pipelines_make_what_the_network_takes(cfg):
-    width, height = cfg.codec.input_size
-    joints = cfg.model.head.out_channels
-    meta = parse_pose_metainfo(DATASETS.get(cfg.train_dataloader.dataset.type).METAINFO)
-    random = np.random.default_rng(0)
-    np.random.seed(0)
-    person = dict(
-        img=random.integers(0, 256, (300, 400, 3), dtype=np.uint8),
-        img_id=1,
-        img_path='noise.png',
-        bbox=np.array([[100.0, 50, 200, 250]], np.float32),
-        bbox_score=np.ones(1, np.float32),
-        keypoints=random.uniform(120, 180, (1, joints, 2)).astype(np.float32),
-        keypoints_visible=np.ones((1, joints), np.float32),
-        **{k: meta[k] for k in ('flip_indices', 'upper_body_ids', 'lower_body_ids')},
-    )
-
-    for loader in LOADERS:
-        data = Compose(cfg[loader].dataset.pipeline)(dict(person))
-        assert data['inputs'].shape == (3, height, width)
-        if loader == 'train_dataloader':
-            heatmaps = data['data_samples'].gt_fields.heatmaps
-            assert heatmaps.shape == (joints, height // 4, width // 4)
 
 
 def test_the_metafile_lists_every_config_once():

@@ -75,8 +75,7 @@ def read_mmpose(path: str | Path) -> Weights:
     """Reads the weights of a checkpoint in MMPose's form.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is not such a checkpoint.
+        FileNotFoundError, ValueError: as :func:`read_original`.
     """
     content = files.read_checkpoint(path)
     if 'state_dict' not in content:

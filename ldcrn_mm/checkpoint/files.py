@@ -29,8 +29,7 @@ def find_checkpoint(source: str | Path) -> str:
     """Path of a checkpoint file that exists, or an address.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if no weights are published under this name.
+        FileNotFoundError, ValueError: as :func:`read_checkpoint`.
     """
     source = locate(str(source))
     if '://' not in source and not Path(source).expanduser().is_file():
@@ -132,10 +131,11 @@ def tensors_in(content: Any, source: object) -> OrderedDict[str, Tensor]:
     Raises:
         ValueError: if ``content`` is something else.
     """
-    if not isinstance(content, Mapping) or not all(
+    valid = isinstance(content, Mapping) and all(
         isinstance(name, str) and isinstance(value, Tensor)
         for name, value in content.items()
-    ):
+    )
+    if not valid or not content:
         raise ValueError(
             f'`{source}` holds no state dict: expected tensors by name, found '
             f'{kind_of(content)}.'
@@ -149,7 +149,7 @@ def kind_of(content: Any) -> str:
     """The type of a value, or the first keys of a dict, for error messages."""
     if not isinstance(content, Mapping):
         return type(content).__name__
-    return f'the keys {", ".join(map(str, [*content][:6]))}'
+    return f'the keys {", ".join(map(str, [*content][:6]))}' if content else 'no keys'
 
 
 def require_finite(

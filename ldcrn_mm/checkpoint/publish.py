@@ -8,8 +8,6 @@ from pathlib import Path
 from posixpath import join
 from typing import Any, Literal, NamedTuple
 
-import mmengine
-import mmpose
 import torch
 import yaml
 from mmengine.config import Config
@@ -28,13 +26,7 @@ BUFFERS = ('.running_mean', '.running_var', '.num_batches_tracked')
 
 
 class Published(NamedTuple):
-    """Result of :func:`publish`.
-
-    Attributes:
-        path: ``NAME-HASH.pth``, with the first 8 digits of its SHA-256.
-        card: the start of a model card, Markdown.
-        metafile: the model's entry for a metafile, YAML.
-    """
+    """File ``NAME-HASH.pth``, a model card to start from, an entry for a metafile."""
 
     path: Path
     card: str
@@ -81,18 +73,20 @@ def publish(
         model = init_model(copy.deepcopy(settings), device='cpu')
         files.load_weights(model, state, source, exact=True)
         meta.setdefault('dataset_meta', model.dataset_meta)
-    packages = dict(mmpose=mmpose, mmengine=mmengine, torch=torch)
-    versions = {name: str(package.__version__) for name, package in packages.items()}
-    meta |= dict(dtype=dtype, versions=dict(ldcrn_mm=__version__, **versions))
+    versions = dict(ldcrn_mm=__version__, torch=str(torch.__version__))
+    meta |= dict(dtype=dtype, versions=versions)
     content = files.to_bytes(dict(meta=files.plain(meta), state_dict=state))
     digest = hashlib.sha256(content).hexdigest()
     path = _path(target, config or trained.get('experiment_name') or source, digest)
-    _write_new(path, content)
+    if path.exists() and not (path.is_file() and path.read_bytes() == content):
+        raise FileExistsError(
+            f'{path} exists with other content. Remove it, or write elsewhere.'
+        )
+    files.write_whole(content, path)
     metrics = (validations or {}).get(meta.get('epoch'), {})
     if which == 'model' and 'ema_state_dict' in checkpoint:
         metrics = {}  # the training validated its averages
-    card = _card(path, digest, settings, meta, metrics)
-    return Published(path, card, _metafile(path, settings, state, meta, metrics))
+    return Published(path, *_describe(path, digest, settings, state, meta, metrics))
 
 
 def _chosen(
@@ -103,17 +97,11 @@ def _chosen(
     MMEngine's ``EMAHook`` swaps the two when it saves: ``state_dict`` has the
     averages, and ``ema_state_dict`` the model.
     """
-    state = checkpoint.get('state_dict')
-    if not state:
-        raise ValueError(
-            f'{source} has no weights: expected a checkpoint of MMEngine, with '
-            f'`state_dict`, found {files.kind_of(checkpoint)}.'
-        )
-    state = files.tensors_in(state, source)
+    state = files.tensors_in(checkpoint.get('state_dict') or checkpoint, source)
     if is_original(state):
         raise ValueError(
             f'{source} is a checkpoint of the original LDCRN code. Convert it, and '
-            f'publish what that writes:\n    {COMMAND}'
+            f'publish the result:\n    {COMMAND}'
         )
     if 'ema_state_dict' not in checkpoint:
         if weights == 'ema':
@@ -162,22 +150,15 @@ def _path(target: str | Path, source: str | Path, digest: str) -> Path:
     return folder / f'{name}-{digest[:8]}.pth'
 
 
-def _write_new(path: Path, content: bytes) -> None:
-    if path.exists() and not (path.is_file() and path.read_bytes() == content):
-        raise FileExistsError(
-            f'{path} exists with other content. Remove it, or write elsewhere.'
-        )
-    files.write_whole(content, path)
-
-
-def _metafile(
+def _describe(
     path: Path,
+    digest: str,
     settings: Config,
     state: Mapping[str, Tensor],
     meta: Mapping[str, Any],
     metrics: Mapping[str, float],
-) -> str:
-    trained = [t.numel() for n, t in state.items() if not n.endswith(BUFFERS)]
+) -> tuple[str, str]:
+    """The start of a model card, and an entry for a metafile."""
     # Metafiles call `coco/AP .5` `AP@0.5`.
     short = {n.rpartition('/')[2].replace(' .', '@0.'): v for n, v in metrics.items()}
     results = {
@@ -185,47 +166,38 @@ def _metafile(
         'Metrics': {name: round(value, 4) for name, value in short.items()},
         'Task': 'Body 2D Keypoint',
     }
+    trained = [t.numel() for n, t in state.items() if not n.endswith(BUFFERS)]
+    metadata = {
+        'Training Data': _data(settings, 'train_dataloader'),
+        'Parameters': sum(trained),
+        'Epochs': meta.get('epoch'),
+    }
     entry = {
         'Name': path.name.rpartition('-')[0],
         'Config': _config(settings),
         'In Collection': 'LDCRN',
-        'Metadata': {
-            'Training Data': _data(settings, 'train_dataloader'),
-            'Parameters': sum(trained),
-            'Epochs': meta.get('epoch'),
-        },
+        'Metadata': metadata,
         'Results': [results] if metrics else None,
         'Weights': f'{SCHEME}{path.name}',
     }
-    return yaml.safe_dump([entry], sort_keys=False)
-
-
-def _card(
-    path: Path,
-    digest: str,
-    settings: Config,
-    meta: Mapping[str, Any],
-    metrics: Mapping[str, float],
-) -> str:
-    measured = ', '.join(f'{name} {value:.4f}' for name, value in metrics.items())
-    if metrics and meta['dtype'] == 'fp16':
-        measured += ' (before rounding to fp16)'
-    return f"""\
-# {path.name.rpartition('-')[0]}
+    measured = ', '.join(f'{name} {value:.4f}' for name, value in short.items())
+    card = f"""\
+# {entry['Name']}
 
 * File: `{path.name}`, SHA-256 `{digest}`
-* Config: `{_config(settings)}`
-* Data: `{_data(settings, 'train_dataloader')}`
-* Weights: {meta['weights']} after epoch {meta.get('epoch', UNKNOWN)}, {meta['dtype']}
-* Validation: {measured or UNKNOWN}
+* Config: `{entry['Config']}`
+* Data: `{metadata['Training Data']}`
+* Weights: {meta['weights']} after epoch {metadata['Epochs']}, {meta['dtype']}
+* Validation, before any rounding to fp16: {measured or UNKNOWN}
 * Licence: FILL IN (of the weights, and what the data allow)
 """
+    return card, yaml.safe_dump([entry], sort_keys=False)
 
 
 def _config(settings: Config) -> str:
     """Path of the config as metafiles have it, from ``configs`` on."""
     path = Path(settings.filename or UNKNOWN)
-    below = re.search('(?:.*/)(configs/.+)', path.as_posix())
+    below = re.search('.*/(configs/.+)', path.as_posix())
     return below[1] if below else path.name
 
 

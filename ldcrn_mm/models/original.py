@@ -53,7 +53,7 @@ RULES: Rules = (
 
 
 class NameTemplate:
-    """A name with placeholders for numbers, which it reads and fills in.
+    """A name with placeholders for numbers.
 
     Args:
         text: a name in which ``{x}`` stands for a number counted from zero and
@@ -104,7 +104,7 @@ def _translate(
 
 
 def is_original(names: Iterable[str]) -> bool:
-    """Whether some tensor has a name that only the original code gives."""
+    """Whether a tensor has a name that only the original code uses."""
     return any(name.startswith('layer1.0.denselayer1.') for name in names)
 
 
@@ -118,19 +118,18 @@ def refuse_original(
     unexpected_keys: Sequence[str],
     error_msgs: Sequence[str],
 ) -> None:
-    """Hook of ``load_state_dict`` that tells apart the original's checkpoints.
+    """``load_state_dict`` hook of the backbone that refuses the original's weights.
 
-    MMEngine only warns where names do not match, and goes on with random
-    weights. Registered on the backbone, this hook finds the original's names in
-    ``state_dict`` when the backbone is loaded alone, and among the keys that
-    the estimator did not expect when all of it is.
+    MMEngine only warns about other names and continues with random weights. The
+    original's names are in ``state_dict`` if the backbone is loaded alone, and in
+    ``unexpected_keys`` if it is loaded as part of the estimator.
 
     Raises:
-        ValueError: says to convert the file, and the command.
+        ValueError: with the command that converts the file.
     """
     names = [name.removeprefix(prefix) for name in (*state_dict, *unexpected_keys)]
     if is_original(names):
         raise ValueError(
-            'This checkpoint is of the original LDCRN code, whose tensors have other '
-            f'names. Convert it, and load what that writes:\n    {COMMAND}'
+            'This is a checkpoint of the original LDCRN code, whose tensors have other '
+            f'names. Convert it, and load the result:\n    {COMMAND}'
         )

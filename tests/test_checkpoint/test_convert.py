@@ -14,7 +14,6 @@ from ldcrn_mm.checkpoint import (
     mmpose_name,
     read_mmpose,
     read_original,
-    to_mmpose,
     to_original,
     write_mmpose,
     write_original,
@@ -63,10 +62,8 @@ def test_bare_state_dict_is_read(tmp_path, prefix):
 def test_training_checkpoint_is_read(training_checkpoint, tmp_path, which, value):
     torch.save(training_checkpoint, tmp_path / 'a.pth')
     read = read_original(tmp_path / 'a.pth', *([which] if which else []))
-    assert {n: t.unique().tolist() for n, t in read.state_dict.items()} == {
-        'conv1.weight': [value],
-        'final_layer.weight': [value],
-    }
+    assert list(read.state_dict) == list(few(value))
+    assert all((tensor == value).all() for tensor in read.state_dict.values())
     assert repr(read.info) == "{'epoch': 210, 'perf': 0.75}"
     assert 'epoch 210, perf 0.75' in read.describe()
 
@@ -117,6 +114,8 @@ def test_there_and_back_through_files(root, tmp_path, dataset):
     back = torch.load(tmp_path / 'b.pth', weights_only=True)
     assert list(back) == list(before)
     assert all(torch.equal(back[name], before[name]) for name in before)
+    with pytest.raises(ValueError, match=r'1 unknown .*backbone\.more'):
+        to_original(content['state_dict'] | {'backbone.more': torch.zeros(1)})
 
 
 def test_other_numbers_of_joints_have_no_data_set(root, tmp_path):
@@ -131,7 +130,6 @@ def test_other_numbers_of_joints_have_no_data_set(root, tmp_path):
     [
         ('final_layer.weight', None, r'1 missing .*head\.final_layer\.weight'),
         ('layer1.3.bn.weight', None, r'1 missing .*backbone\.layer1\.3'),
-        ('fconv5.bias', torch.zeros(32), r'1 unknown .*neck\.laterals\.4\.bias'),
         ('fc.bias', torch.zeros(32), r'1 unknown .*fc\.bias'),
         ('conv1.weight', torch.zeros(64, 3, 7, 7), r'\(64, 3, 7, 7\) instead of'),
         ('conv1.weight', torch.full((64, 3, 3, 3), torch.nan), r'stem\.0\.0\.weight'),
@@ -146,10 +144,3 @@ def test_weights_of_another_network_are_refused(root, tmp_path, name, value, mes
     with pytest.raises(ValueError, match=message):
         write_mmpose(Weights(state, 'test'), tmp_path / 'a.pth')
     assert not list(tmp_path.iterdir())
-
-
-def test_the_way_back_checks_too(root):
-    ours = to_mmpose(original(root))
-    ours['backbone.more.weight'] = torch.zeros(1)
-    with pytest.raises(ValueError, match=r'backbone\.more\.weight'):
-        to_original(ours)

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import io
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -104,9 +103,8 @@ class TestReading:
             read_checkpoint(f'{folder}/net-0123abcd.pth')
 
     def test_date_in_the_name_is_no_hash(self, file):
-        assert is_content(
-            read_checkpoint(file.rename(file.parent / 'net-20260102.pth'))
-        )
+        dated = file.rename(file.parent / 'net-20260102.pth')
+        assert is_content(read_checkpoint(dated))
 
     @pytest.mark.parametrize('place', ['disk', 'web'])
     def test_zip_bomb_is_refused(self, file, web, place):
@@ -211,11 +209,6 @@ class TestWriting:
     def test_plain_refuses_other_types(self, value):
         with pytest.raises(ValueError, match=type(value).__name__):
             plain(dict(a=[value]))
-
-    def test_equal_content_gives_equal_bytes(self):
-        same = [to_bytes(dict(a=torch.arange(4.0), epoch=3)) for _ in range(2)]
-        assert same[0] == same[1] != to_bytes(dict(a=torch.arange(4.0), epoch=4))
-        assert torch.load(io.BytesIO(same[0]))['a'].tolist() == [0, 1, 2, 3]
 
     def test_folder_is_made_and_holds_nothing_else(self, tmp_path):
         write_whole(b'content', tmp_path / 'new' / 'file')

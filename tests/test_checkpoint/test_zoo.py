@@ -56,6 +56,8 @@ def test_names_aliases_and_files_are_located(repository, weight):
     assert locate('ldcrn_mm://listed') == 'https://host/listed.pth'
     for other in ('a.pth', '/a/tiny', 'https://host/a.pth', 'tiny'):
         assert locate(other) == other
+    assert all(map(zoo.knows, ('tiny', 'SMALL', 'td-hm_tiny', 'untrained')))
+    assert not any(map(zoo.knows, ('huge', 'tiny.py', str(repository / 'tiny'))))
 
 
 @pytest.mark.parametrize(
@@ -82,11 +84,6 @@ def test_a_name_leads_to_config_and_weights(repository, weight):
             zoo.find(name, weights)
 
 
-def test_names_are_known_in_any_case_and_files_are_not(repository):
-    assert all(map(zoo.knows, ('tiny', 'SMALL', 'td-hm_tiny', 'untrained')))
-    assert not any(map(zoo.knows, ('huge', 'tiny.py', str(repository / 'tiny'))))
-
-
 def test_the_default_comes_with_the_package():
     config, weights = zoo.find()
     assert Path(weights).parent == zoo.WEIGHTS
@@ -111,19 +108,16 @@ def test_mmengine_loads_by_name(weight, repository):
     assert torch.equal(model.head.final_layer.weight, weight)
 
 
-@pytest.mark.parametrize('kind', [MMPoseInferencer, TopdownInferencer])
-def test_inferencers_take_the_alias_alone(weight, kind):
-    inferencer = kind('tiny', scope='ldcrn_mm', det_model='whole_image', device='cpu')
+@pytest.mark.parametrize(
+    ('kind', 'model', 'weights'),
+    [
+        (MMPoseInferencer, 'tiny', None),
+        (TopdownInferencer, 'SMALL', None),
+        (TopdownInferencer, 'untrained', 'ldcrn_mm://small'),
+    ],
+)
+def test_inferencers_take_names(weight, kind, model, weights):
+    options = dict(scope='ldcrn_mm', det_model='whole_image', device='cpu')
+    inferencer = kind(model, weights, **options)
     model = getattr(inferencer, 'inferencer', inferencer).model
     assert torch.equal(model.head.final_layer.weight, weight)
-
-
-@pytest.mark.parametrize(
-    ('model', 'weights'),
-    [('SMALL', None), ('untrained', FILE), ('tiny.py', 'ldcrn_mm://small')],
-)
-def test_our_inferencer_takes_names_and_weights(repository, weight, model, weights):
-    model = str(repository / model) if model.endswith('.py') else model
-    weights = str(zoo.WEIGHTS / weights) if weights == FILE else weights
-    inferencer = TopdownInferencer(model, weights, 'cpu')
-    assert torch.equal(inferencer.model.head.final_layer.weight, weight)

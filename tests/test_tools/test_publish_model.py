@@ -43,7 +43,7 @@ def test_a_training_is_published_and_found_by_what_was_printed(
     metrics = entry['Results'][0]['Metrics']
     assert set(metrics) == {'AP', 'AP@0.5', 'AP@0.75', 'AP (M)', 'AP (L)', 'AR',
                             'AR@0.5', 'AR@0.75', 'AR (M)', 'AR (L)'}  # fmt: skip
-    assert f'coco/AP {metrics["AP"]:.4f}' in printed
+    assert f'AP {metrics["AP"]:.4f}, ' in printed
     monkeypatch.setattr(zoo, 'WEIGHTS', tmp_path)
     model = init_model(tiny_config, entry['Weights'], 'cpu')
     average = torch.load(trained / 'epoch_3.pth', weights_only=True)['state_dict']
