@@ -24,10 +24,11 @@ from contextlib import ExitStack
 from functools import partial
 from importlib import metadata
 from itertools import product
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Any, NamedTuple
 
 import torch
@@ -175,6 +176,11 @@ def export(estimator: nn.Module, one: Contender, size: tuple, folder: str) -> Pa
     return file
 
 
+def end_with_parent() -> None:
+    """Ends this process if its parent is killed. The executor does not."""
+    Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+
+
 def prepare(one: Contender, args: argparse.Namespace, folder: str) -> dict[str, Any]:
     """Prepares a contender in its process and returns facts about it."""
     torch.set_num_threads(args.threads)
@@ -239,7 +245,7 @@ def measure(args: argparse.Namespace) -> tuple[list[dict], dict[str, str]]:
     with TemporaryDirectory() as folder, ExitStack() as stack:
         for one in contenders:
             print('Preparing', *filter(None, one), file=sys.stderr)
-            pool = ProcessPoolExecutor(1, get_context('spawn'))  # starts when needed
+            pool = ProcessPoolExecutor(1, get_context('spawn'), end_with_parent)
             workers[one] = stack.enter_context(pool)
             facts[one] = attempt(one, prepare, args, folder)
         for number in track_iter_progress(range(args.rounds), file=sys.stderr):
