@@ -6,8 +6,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.hub import get_config
 
-from ldcrn_mm.benchmark.networks import NAMES
-
+MMPOSE = 'mmpose::body_2d_keypoint/topdown_heatmap/coco'
 CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
 LDCRN = CONFIGS / 'ldcrn' / 'td-hm_ldcrn_1xb16-30e_lsp-extended-128x96.py'
 COMPARED = {path.stem: path for path in (CONFIGS / 'comparison').glob('*.py')}
@@ -28,7 +27,7 @@ def test_data_and_schedule_are_those_of_ldcrn(name):
 @pytest.mark.parametrize('name', ['hrnet-w32', 'litehrnet-18'])
 def test_networks_of_mmpose_are_mmposes_from_scratch(name):
     model = Config.fromfile(COMPARED[f'td-hm_{name}_lsp-extended-128x96']).model
-    theirs = get_config(NAMES[name]).model
+    theirs = get_config(f'{MMPOSE}/td-hm_{name}_8xb64-210e_coco-256x192.py').model
 
     assert 'init_cfg' not in model.backbone
     theirs.backbone.pop('init_cfg', None)

@@ -1,43 +1,76 @@
 #!/usr/bin/env python
-"""Times networks against each other, in turn, within one run.
+"""Compares the inference speed of pose networks.
 
-    python tools/benchmark.py ldcrn hrnet-w32 --runtime eager,onnxruntime
-    python tools/benchmark.py ldcrn --deploy --channels-last --batch-sizes 1,8
+    python tools/benchmark.py ldcrn-coco hrnet-w32 --runtime eager,onnxruntime
+    python tools/benchmark.py ldcrn-coco --deploy --channels-last --batch-sizes 1,8
     python tools/benchmark.py hrnet-w32 model.onnx model_int8.xml --json out.json
-    python tools/benchmark.py ldcrn --train plain,amp,amp+channels-last
-    python tools/benchmark.py configs/ldcrn_coco.py --loader 0,4,8
-    python tools/benchmark.py ldcrn --end-to-end PICTURES --bbox-file BOXES.json
 
-A MODEL is the path of a config, mmpose::FOLDER/CONFIG.py, one of the names
-below, or an exported file (.onnx, .xml). Each runs in a process of its own, and
-they are timed round by round, so that the ratios to the first one hold on a
-machine that is not quite idle. Numbers are medians over the rounds, with the
-quartiles. Multiply-adds are of convolutions and products of matrices. Memory is
-the peak of the process above the loaded program (on CUDA, of the tensors).
-Weights are random; to int8 networks are quantized on noise, for the time only.
+A MODEL is a config file, a name from the metafile such as ldcrn-coco, one of the
+names below, mmpose::FOLDER/CONFIG.py, or an exported file (.onnx, .xml), which keeps
+its own runtime, precision and image size. Networks have random weights, and nothing
+is downloaded. Each contender runs in a process of its own. They are timed in turn,
+every other round in reverse order. A ratio is the median of the ratios within the
+rounds, so it holds on a machine that is not idle.
 """
 
 import argparse
-from collections.abc import Callable
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from importlib import metadata
+from itertools import product
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import Any, NamedTuple
 
+import torch
+from mmengine.config import Config
 from mmengine.fileio import dump
+from mmengine.hub import get_config
+from mmengine.registry import init_default_scope
+from mmengine.utils import track_iter_progress
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+from torch.utils.benchmark import Measurement, Timer
+from torch.utils.flop_counter import FlopCounterMode
 
-from ldcrn_mm.benchmark import end_to_end, inference, loading, training
-from ldcrn_mm.benchmark.networks import NAMES
-from ldcrn_mm.benchmark.rounds import Schedule
-from ldcrn_mm.benchmark.table import TABLES, describe_record
+from ldcrn_mm.checkpoint import zoo
+from ldcrn_mm.deploy import deploy_form, is_exported, open_runtime
 from ldcrn_mm.training.options import image_size, require_suffix, user_errors
+from ldcrn_mm.training.precision import cpu_computes_in
 
-PRECISIONS = ('fp32', 'bf16', 'fp16', 'int8')
-# Options that some of the benchmarks heed, and which
-OF_INFERENCE = ('runtime', 'precision', 'batch_sizes', 'size', 'deploy')
-HEEDED = dict.fromkeys(OF_INFERENCE, ('inference',)) | dict(
-    channels_last=('inference', 'end_to_end'),
-    device=('inference', 'train', 'end_to_end'),
-    batch_size=('train', 'loader', 'end_to_end'),
-    checkpoint=('end_to_end',),
-)
+COCO = 'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_'
+NAMES = {
+    'hrnet-w32': f'{COCO}hrnet-w32_8xb64-210e_coco-256x192.py',
+    'simplebaseline-r50': f'{COCO}res50_8xb64-210e_coco-256x192.py',
+    'litehrnet-18': f'{COCO}litehrnet-18_8xb64-210e_coco-256x192.py',
+}
+DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
+PRECISIONS = dict(eager=DTYPES, compile=DTYPES, onnxruntime=['fp32'], openvino=DTYPES)
+SUFFIXES = dict(onnxruntime='.onnx', openvino='.xml')
+LIBRARIES = ['torch', 'mmengine', 'mmpose', 'onnxruntime', 'openvino', 'nncf']
+MIN_TIME = 0.5  # seconds of a turn
+
+
+class Contender(NamedTuple):
+    """A network and the way it runs. An exported file needs no more than its name."""
+
+    model: str
+    form: str = ''  # 'deploy', 'channels-last' or both
+    runtime: str = ''
+    precision: str = ''
+
+
+TIMERS: dict[tuple[Contender, int], Timer] = {}  # of this process, by batch size
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,204 +79,238 @@ def parse_args() -> argparse.Namespace:
         epilog=f'Names of models: {", ".join(NAMES)}.',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('models', nargs='+', metavar='MODEL')
-    parser.add_argument('--json', metavar='OUT', help='also write all results to it')
-    parser.add_argument('--device', default='cpu', help='of PyTorch (%(default)s)')
-    parser.add_argument(
-        '--channels-last',
-        action='store_true',
-        help='in PyTorch also with this layout (end to end, only with it)',
-    )
-    add_schedule(parser)
-    add_inference_options(parser)
-    group = parser.add_argument_group('other benchmarks')
-    group.add_argument(
-        '--train',
-        nargs='?',
-        const=list(training.DEFAULT),
-        type=words(),
-        metavar='WAY,...',
-        help='steps of training of one MODEL: plain, or some of '
-        f'{", ".join(training.OPTIONS)} joined by +',
-    )
-    group.add_argument(
-        '--loader',
-        type=worker_counts,
-        metavar='N,...',
-        help='data loader of the training of one MODEL, with these numbers of workers',
-    )
-    group.add_argument(
-        '--batch-size',
-        type=positive,
-        help="people of a training step (the config's), or end to end (32)",
-    )
-    group.add_argument(
-        '--end-to-end', metavar='PICTURES', help='through the inferencer'
-    )
-    group.add_argument('--bbox-file', help="boxes of the people, in COCO's format")
-    group.add_argument('--checkpoint', help='weights end to end (random ones)')
+    add, words = parser.add_argument, partial(str.split, sep=',')
+    add('models', nargs='+', metavar='MODEL')
+    add('--runtime', type=words, default='eager', help=','.join(PRECISIONS))
+    add('--precision', type=words, default='fp32', help=','.join(DTYPES))
+    add('--deploy', action='store_true', help='add the deploy form of each LDCRN')
+    add('--channels-last', action='store_true', help='add this layout in PyTorch')
+    add('--size', type=image_size, metavar='HEIGHTxWIDTH', help="(the config's)")
+    add('--batch-sizes', type=numbers, default='1', metavar='N,...')
+    add('--device', choices=['cpu', 'cuda'], default='cpu', help='of PyTorch')
+    add('--threads', type=int, default=2, help='(%(default)s)')
+    add('--rounds', type=int, default=10, help='(%(default)s)')
+    add('--json', metavar='OUT', help='also write the results to this file')
     args = parser.parse_args()
+    for option, known in dict(runtime=PRECISIONS, precision=[*DTYPES, 'int8']).items():
+        for word in set(vars(args)[option]).difference(known):
+            parser.error(f'--{option} must be of {",".join(known)}, got {word!r}')
+    if min(args.threads, args.rounds, *args.batch_sizes) < 1:
+        parser.error('--threads, --rounds and --batch-sizes must be at least 1')
     require_suffix(parser, args.json, ['.json'])
     if args.json:
-        require_writable(parser, Path(args.json))
-    check_together(parser, args)
-    check_heeded(parser, args)
+        try:  # before measuring, which takes long
+            Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+            Path(args.json).open('a').close()
+        except OSError as error:
+            parser.error(f'cannot write --json {args.json}: {error.strerror}')
     return args
 
 
-def add_schedule(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('schedule')
-    group.add_argument('--threads', type=positive, default=2, help='(%(default)s)')
-    group.add_argument(
-        '--rounds', type=positive, default=10, help='turns of each (%(default)s)'
-    )
-    group.add_argument(
-        '--warmup', type=positive, default=3, help='calls before them (%(default)s)'
-    )
-    group.add_argument(
-        '--min-time', type=float, default=0.5, help='seconds of a turn (%(default)s)'
-    )
+def numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(',')]
 
 
-def add_inference_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('inference')
-    group.add_argument(
-        '--runtime',
-        type=words(*inference.PRECISIONS),
-        default=['eager'],
-        help='of the configs, some of ' + ','.join(inference.PRECISIONS),
-    )
-    group.add_argument(
-        '--precision',
-        type=words(*PRECISIONS),
-        default=['fp32'],
-        help='where the runtime has it, some of ' + ','.join(PRECISIONS),
-    )
-    group.add_argument(
-        '--deploy',
-        action='store_true',
-        help='each LDCRN also in its form for deployment',
-    )
-    group.add_argument(
-        '--size',
-        type=image_size,
-        metavar='HEIGHTxWIDTH',
-        help='of the images, as in 256x192 (what the networks are for)',
-    )
-    group.add_argument(
-        '--batch-sizes',
-        type=batch_sizes,
-        default=[1],
-        metavar='N,...',
-        help='for the throughput; the latency is that of one image',
-    )
+def read_config(model: str) -> Config:
+    place = NAMES.get(model, model)
+    if '::' in place:
+        return get_config(place)
+    return Config.fromfile(place if '.' in place else zoo.find(place, 'random')[0])
 
 
-def words(*choices: str) -> Callable[[str], list[str]]:
-    def parse(text: str) -> list[str]:
-        found = text.split(',')
-        for word in found:
-            if not word or (choices and word not in choices):
-                raise argparse.ArgumentTypeError(
-                    f'expected some of {",".join(choices)}, got {word!r}'
-                )
-        return found
+def find_contenders(args: argparse.Namespace) -> Iterator[Contender]:
+    """Every model in every way that the command line asks for."""
+    for model in args.models:
+        if is_exported(model):
+            yield Contender(model)
+            continue
+        is_ldcrn = 'LDCRN' in str(read_config(model).model.backbone.type)
+        forms = ('', 'deploy') if args.deploy and is_ldcrn else ('',)
+        for form, runtime, precision in product(forms, args.runtime, args.precision):
+            yield Contender(model, form, runtime, precision)
+            if args.channels_last and runtime not in SUFFIXES:
+                form = f'{form} channels-last'.strip()
+                yield Contender(model, form, runtime, precision)
 
-    return parse
+
+def require_precision(one: Contender, device: str) -> None:
+    known = PRECISIONS.get(one.runtime, [one.precision])
+    if one.precision not in known:
+        raise ValueError(f'{one.runtime} computes configs in {", ".join(known)}')
+    dtype = DTYPES.get(one.precision, torch.float32)
+    if device == 'cpu' and dtype.itemsize < 4 and not cpu_computes_in(dtype):
+        raise ValueError(f'this CPU has no instructions for {one.precision}')
 
 
-def positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f'expected a number of at least 1, got {text!r}'
+def build(model: str, size: tuple[int, int] | None) -> tuple[nn.Module, dict[str, Any]]:
+    """An estimator with random weights, its image size and its complexity.
+
+    Its norms have the statistics of noise. With those of a new network, activations
+    become denormal numbers, which are slow.
+    """
+    config = read_config(model)
+    init_default_scope(config.get('default_scope', 'mmpose'))
+    torch.manual_seed(0)
+    estimator = MODELS.build(config.model)
+    size = size or tuple(estimator.head.decoder.input_size[::-1])
+    parts = [m for n, m in estimator.named_children() if n != 'data_preprocessor']
+    update_bn([torch.randn(2, 3, *size)], nn.Sequential(*parts))
+    estimator.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        estimator(torch.zeros(1, 3, *size), None, mode='tensor')
+    parameters = sum(p.numel() for p in estimator.parameters())
+    flops = counter.get_total_flops()
+    return estimator, dict(size=size, parameters=parameters, multiply_adds=flops // 2)
+
+
+def export(estimator: nn.Module, one: Contender, size: tuple, folder: str) -> Path:
+    """Writes a network for its runtime, once for all precisions."""
+    from ldcrn_mm.deploy.export_onnx import export_onnx
+    from ldcrn_mm.deploy.export_openvino import export_openvino
+
+    name = f'{one.model} {one.form}'.replace(os.sep, '_')
+    file = Path(folder, name + SUFFIXES[one.runtime])
+    if not file.is_file():
+        write = export_onnx if one.runtime == 'onnxruntime' else export_openvino
+        write(estimator, file, size[::-1])
+    return file
+
+
+def end_with_parent() -> None:
+    """Ends this process if its parent is killed. The executor does not."""
+    Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+
+
+def prepare(one: Contender, args: argparse.Namespace, folder: str) -> dict[str, Any]:
+    """Prepares a contender in its process and returns facts about it."""
+    torch.set_num_threads(args.threads)
+    facts, file = one._asdict(), one.model
+    if not is_exported(file):
+        estimator, more = build(one.model, args.size)
+        facts.update(more)
+        if 'deploy' in one.form:
+            estimator = deploy_form(estimator)
+        if one.runtime in SUFFIXES:
+            file = export(estimator, one, facts['size'], folder)
+    if is_exported(file):
+        run, convert = (
+            open_runtime(file, one.precision or None, args.threads),
+            Tensor.numpy,
         )
-    return int(text)
+        facts.update(runtime=run.name, precision=run.precision)
+        facts.update(size=run.input_size[::-1])
+    else:
+        last = 'channels-last' in one.form
+        layout = torch.channels_last if last else torch.preserve_format
+        to = dict(device=args.device, dtype=DTYPES[one.precision], memory_format=layout)
+        run, convert = estimator.to(**to), partial(Tensor.to, **to)
+        if one.runtime == 'compile':  # with the weights as constants
+            run = torch.compile(run, dynamic=False, options=dict(freezing=True))
+        run = partial(run, data_samples=None, mode='tensor')
+    for batch in args.batch_sizes:
+        images = convert(torch.randn(batch, 3, *facts['size']))
+        names = dict(run=torch.no_grad()(run), images=images)
+        timer = Timer('run(images)', globals=names, num_threads=args.threads)
+        timer.timeit(1)  # compiles, and shows whether it runs
+        TIMERS[one, batch] = timer
+    return facts
 
 
-def worker_counts(text: str) -> list[int]:
-    return [int(word) if word == '0' else positive(word) for word in text.split(',')]
+def time(one: Contender, batch: int) -> Measurement:
+    """Times a contender in its process, for one turn."""
+    return TIMERS[one, batch].blocked_autorange(min_run_time=MIN_TIME)
 
 
-def batch_sizes(text: str) -> list[int]:
-    return [positive(word) for word in text.split(',')]
+def latency(turns: Sequence[Measurement], first: Sequence[Measurement]) -> dict:
+    """Seconds of a call in all turns, and the ratio to the first within the rounds."""
+    (whole,) = Measurement.merge(turns)
+    rounds = [turn.median for turn in turns]
+    ratio = median(mine / its.median for mine, its in zip(rounds, first))
+    return dict(median=whole.median, iqr=whole.iqr, ratio=ratio, rounds=rounds)
 
 
-def require_writable(parser: argparse.ArgumentParser, file: Path) -> None:
-    """Before anything is measured: it takes long."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = not file.exists()
-        file.open('a').close()
-        if new:
-            file.unlink()
-    except OSError as error:
-        parser.error(f'--json: cannot write {file}: {error.strerror}')
+def measure(args: argparse.Namespace) -> tuple[list[dict], dict[str, str]]:
+    """Facts and latencies of the contenders, and why others are left out."""
+    contenders = list(dict.fromkeys(find_contenders(args)))
+    workers, facts, times, left_out = {}, {}, {}, {}
+
+    def attempt(one: Contender, function: Callable, *arguments: Any) -> Any:
+        try:
+            require_precision(one, args.device)
+            return workers[one].submit(function, one, *arguments).result()
+        except Exception as error:  # of any library
+            reason = f'{type(error).__name__}: {error}'
+            left_out[one] = ' '.join(reason.split())[:300]
+
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        for one in contenders:
+            print('Preparing', *filter(None, one), file=sys.stderr)
+            pool = ProcessPoolExecutor(1, get_context('spawn'), end_with_parent)
+            workers[one] = stack.enter_context(pool)
+            facts[one] = attempt(one, prepare, args, folder)
+        for number in track_iter_progress(range(args.rounds), file=sys.stderr):
+            turns = list(product(args.batch_sizes, contenders))
+            for batch, one in turns[:: -1 if number % 2 else 1]:
+                if one not in left_out:
+                    turn = attempt(one, time, batch)
+                    times.setdefault((one, batch), []).append(turn)
+    ran = [one for one in contenders if one not in left_out]
+    for one in ran:
+        facts[one]['latency'] = {
+            batch: latency(times[one, batch], times[ran[0], batch])
+            for batch in args.batch_sizes
+        }
+    reasons = {' '.join(filter(None, one)): left_out[one] for one in left_out}
+    return [facts[one] for one in ran], reasons
 
 
-def check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    if sum(map(bool, (args.train, args.loader, args.end_to_end))) > 1:
-        parser.error('--train, --loader and --end-to-end are benchmarks of their own')
-    if (args.train or args.loader) and len(args.models) > 1:
-        parser.error('--train and --loader compare ways to train one MODEL')
-    if bool(args.end_to_end) != bool(args.bbox_file):
-        parser.error('--end-to-end and --bbox-file go together')
+def table(results: Sequence[dict]) -> str:
+    """The results in Markdown."""
+    rows = [['model', 'image', 'runtime', 'precision', 'parameters', 'multiply-adds']]
+    for batch in results[0]['latency']:
+        rows[0] += [f'ms at batch {batch} (iqr)', 'ratio']
+    for one in results:
+        row = [f'{one["model"]} {one["form"]}'.strip(), 'x'.join(map(str, one['size']))]
+        row += [one['runtime'], one['precision'], '', '']
+        if 'parameters' in one:  # not of a file
+            row[-2:] = f'{one["parameters"]:,}', f'{one["multiply_adds"] / 1e9:.3f}e9'
+        for found in one['latency'].values():
+            row += [f'{found["median"] * 1e3:.2f} ({found["iqr"] * 1e3:.2f})']
+            row += [f'{found["ratio"]:.3f}']
+        rows.append(row)
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    rows.insert(1, ['-' * width for width in widths])
+    return '\n'.join(f'| {" | ".join(map(str.ljust, row, widths))} |' for row in rows)
 
 
-def check_heeded(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    chosen = [kind for kind in ('train', 'loader', 'end_to_end') if vars(args)[kind]]
-    (kind,) = chosen or ['inference']
-    for name, kinds in HEEDED.items():
-        if kind not in kinds and vars(args)[name] != parser.get_default(name):
-            parser.error(
-                f'{option(name)} has no effect here. It is for '
-                + ', '.join(map(option, kinds))
-            )
-
-
-def option(name: str) -> str:
-    if name == 'inference':
-        return 'the benchmark of inference (none of --train, --loader, --end-to-end)'
-    return f'--{name.replace("_", "-")}'
-
-
-def measure(args: argparse.Namespace) -> dict:
-    schedule = Schedule(args.threads, args.rounds, args.warmup, args.min_time)
-    if args.train:
-        ways = training.Settings(args.train, args.batch_size, args.device)
-        return training.measure(args.models[0], ways, schedule)
-    if args.loader:
-        ways = loading.Settings(args.loader, args.batch_size)
-        return loading.measure(args.models[0], ways, schedule)
-    if args.end_to_end:
-        people = end_to_end.Settings(
-            args.end_to_end,
-            args.bbox_file,
-            args.checkpoint,
-            args.batch_size or 32,
-            args.device,
-            args.channels_last,
-        )
-        return end_to_end.measure(args.models, people, schedule)
-    settings = inference.Settings(
-        args.runtime,
-        args.precision,
-        args.batch_sizes,
-        args.size,
-        args.device,
-        args.channels_last,
-        args.deploy,
-    )
-    return inference.measure(args.models, settings, schedule)
+def describe_machine() -> dict[str, str]:
+    cpuinfo = Path('/proc/cpuinfo')
+    text = cpuinfo.read_text() if cpuinfo.is_file() else ''
+    cpu = re.search(r'model name\s*:\s*(.+)', text)
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
+    load = f'{os.getloadavg()[0]:.2f}'
+    versions = {one.name: one.version for one in metadata.distributions()}
+    return dict(CPU=cpu[1] if cpu else platform.processor(), GPU=gpu, load=load) | {
+        name: versions[name] for name in LIBRARIES if name in versions
+    }
 
 
 def main() -> None:
     args = parse_args()
+    record = dict(machine=describe_machine(), settings=vars(args))
     with user_errors():
-        record = measure(args)
-    print(TABLES[record['benchmark']](record), describe_record(record), sep='\n\n')
+        record['results'], record['left_out'] = measure(args)
     if args.json:
         dump(record, args.json, indent=1)
+    for name, reason in record['left_out'].items():
+        print(f'Left out: {name}: {reason}', file=sys.stderr)
+    if not record['results']:
+        sys.exit('benchmark.py: error: nothing was measured')
+    print(table(record['results']))
+    machine = ', '.join(f'{k} {v}' for k, v in record['machine'].items())
+    print(f'\n{machine}, threads {args.threads}, rounds {args.rounds}')
 
 
 if __name__ == '__main__':
+    os.environ.setdefault('PYTHONWARNINGS', 'ignore')  # of the processes
     main()

@@ -1,183 +1,242 @@
-"""tools/benchmark.py: its options, and once all of it in processes."""
+"""tools/benchmark.py: contenders in this process, and once in their own."""
 
 import json
+from concurrent.futures import Executor, Future
+from contextlib import nullcontext
+from statistics import median
 
 import pytest
+import torch
+from torch.utils.benchmark import Measurement, TaskSpec
 
-from ldcrn_mm.benchmark import end_to_end, inference, training
-from ldcrn_mm.benchmark.rounds import Schedule
+SMALL = ['--size', '64x64', '--rounds', 1, '--threads', 1]
+
+
+class InProcess(Executor):
+    """Runs a contender here, and remembers the order of the turns."""
+
+    turns: list
+
+    def __init__(self, *arguments):
+        pass
+
+    def submit(self, function, *arguments):
+        if function.__name__ == 'time':
+            self.turns.append(arguments)
+        future = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 @pytest.fixture
-def called(tool, monkeypatch):
-    """The arguments with which the tool calls the library."""
+def benchmark(tool, monkeypatch):
+    """The tool with its command line, without processes of its own."""
 
-    def call(*words):
+    def load(*words):
         module = tool('benchmark.py', *words)
-        seen = []
-        for part in (inference, training, end_to_end):
-            monkeypatch.setattr(part, 'measure', lambda *args: seen.append(args))
-        module.measure(module.parse_args())
-        return seen[0]
+        InProcess.turns = []
+        monkeypatch.setattr(module, 'ProcessPoolExecutor', InProcess)
+        monkeypatch.setattr(module, 'MIN_TIME', 1e-3)
+        return module
 
-    return call
-
-
-def test_the_defaults(called):
-    models, settings, schedule = called('ldcrn', 'hrnet-w32')
-    assert models == ['ldcrn', 'hrnet-w32']
-    assert settings == inference.Settings(['eager'], ['fp32'], [1])
-    assert schedule == Schedule(threads=2, rounds=10, warm_up=3, min_time=0.5)
+    return load
 
 
-def test_options_of_inference(called):
-    _, settings, schedule = called(
-        *['ldcrn', '--runtime', 'openvino,compile', '--precision', 'fp32,bf16'],
-        *['--batch-sizes', '1,8', '--size', '384x288', '--device', 'cuda'],
-        *['--channels-last', '--deploy', '--threads', 4, '--rounds', 5],
-        *['--warmup', 7, '--min-time', 0.1],
-    )
-    assert settings == inference.Settings(
-        runtimes=['openvino', 'compile'],
-        precisions=['fp32', 'bf16'],
-        batch_sizes=[1, 8],
-        size=(384, 288),
-        device='cuda',
-        channels_last=True,
-        deploy=True,
-    )
-    assert schedule == Schedule(threads=4, rounds=5, warm_up=7, min_time=0.1)
+@pytest.fixture
+def two(tiny_config, tmp_path):
+    """A tiny network under two names."""
+    copy = tmp_path / 'copy.py'
+    copy.write_text(f"_base_ = '{tiny_config}'")
+    return tiny_config, copy
 
 
-def test_options_of_training(called):
-    model, settings, _ = called(
-        'ldcrn', '--train', 'plain,amp+with-cp', '--batch-size', 8
-    )
-    assert model == 'ldcrn'
-    assert settings == training.Settings(['plain', 'amp+with-cp'], 8, 'cpu')
-    assert called('ldcrn', '--train')[1] == training.Settings([*training.DEFAULT])
+def cells(text):
+    lines = [line for line in text.splitlines() if line.startswith('|')]
+    return [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
 
 
-def test_options_end_to_end(called):
-    words = ['--end-to-end', 'folder', '--bbox-file', 'boxes.json']
-    models, settings, _ = called('ldcrn', *words)
-    assert models == ['ldcrn']
-    assert settings == end_to_end.Settings('folder', 'boxes.json')
-    more = ['--checkpoint', 'x.pth', '--batch-size', 4, '--channels-last']
-    assert called('ldcrn', *words, *more)[1] == end_to_end.Settings(
-        'folder', 'boxes.json', 'x.pth', 4, channels_last=True
-    )
+def turn(*seconds):
+    return Measurement(1, list(seconds), TaskSpec('call', ''))
+
+
+def test_table_and_json(benchmark, two, tmp_path, capsys):
+    out = tmp_path / 'new' / 'out.json'
+    options = ['--batch-sizes', '1,2', '--deploy', '--channels-last', '--json', out]
+    benchmark(*two, *SMALL, *options).main()
+    head, rule, *rows = cells(capsys.readouterr().out)
+    record = json.loads(out.read_text())
+
+    assert head[:6] == [
+        'model',
+        'image',
+        'runtime',
+        'precision',
+        'parameters',
+        'multiply-adds',
+    ]
+    assert head[6:] == ['ms at batch 1 (iqr)', 'ratio', 'ms at batch 2 (iqr)', 'ratio']
+    assert set(''.join(rule)) == {'-'}
+    forms = ['', ' channels-last', ' deploy', ' deploy channels-last']
+    assert [row[0] for row in rows] == [f'{m}{form}' for m in two for form in forms]
+    assert {tuple(row[1:4]) for row in rows} == {('64x64', 'eager', 'fp32')}
+    assert rows[0][7] == rows[0][9] == '1.000'
+    for row, result in zip(rows, record['results']):
+        for batch, cell, ratio in (('1', *row[6:8]), ('2', *row[8:10])):
+            found = result['latency'][batch]
+            assert cell == f'{1e3 * found["median"]:.2f} ({1e3 * found["iqr"]:.2f})'
+            assert ratio == f'{found["ratio"]:.3f}'
+            assert len(found['rounds']) == 1
+        assert row[4] == f'{result["parameters"]:,}'
+    assert record['machine']['torch'] == torch.__version__.split('+')[0]
+    assert record['machine']['CPU']
+    assert record['settings']['threads'] == 1
+    assert record['left_out'] == {}
+
+
+@pytest.mark.parametrize(
+    ('name', 'parameters', 'multiply_adds'),
+    [('ldcrn-coco', 7_894_897, 6.544e9), ('hrnet-w32', 28_536_113, 7.645e9)],
+)
+def test_complexity_of_the_real_networks(benchmark, name, parameters, multiply_adds):
+    estimator, facts = benchmark().build(name, None)
+    assert facts['size'] == (256, 192)
+    assert facts['parameters'] == parameters
+    assert facts['multiply_adds'] == pytest.approx(multiply_adds, rel=1e-4)
+    assert not estimator.training
+
+
+def test_ratios_are_taken_within_rounds(benchmark):
+    """In round 2 the machine is ten times slower, in round 3 it is twice as fast."""
+    first = [turn(1, 1, 4), turn(10), turn(0.5)]
+    other = [turn(2, 2, 9), turn(30), turn(0.5)]
+    found = benchmark().latency(other, first)
+    assert found['ratio'] == median([2 / 1, 30 / 10, 0.5 / 0.5]) == 2
+    assert found['rounds'] == [2, 30, 0.5]
+    calls = torch.tensor([2, 2, 9, 30, 0.5])
+    low, middle, high = calls.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
+    assert found['median'] == middle
+    assert found['iqr'] == high - low
+    assert benchmark().latency(first, first)['ratio'] == 1
+
+
+def test_every_other_round_is_in_reverse_order(benchmark, two):
+    benchmark(*two, *SMALL, '--batch-sizes', '1,2', '--rounds', 3).main()
+    turns = [(str(one.model), batch) for one, batch in InProcess.turns]
+    a, b = map(str, two)
+    assert turns[:4] == turns[8:] == [(a, 1), (b, 1), (a, 2), (b, 2)]
+    assert turns[4:8] == turns[3::-1]
+
+
+def test_form_and_precision_of_a_contender(benchmark, two):
+    options = ['--deploy', '--channels-last', '--precision', 'bf16', *SMALL]
+    module = benchmark(two[0], *options)
+    module.cpu_computes_in = lambda dtype: True
+    args = module.parse_args()
+    for one in module.find_contenders(args):
+        module.prepare(one, args, '')
+        names = module.TIMERS[one, 1]._globals
+        images = names['images']
+        estimator = names['run'].__wrapped__.func
+        kinds = {type(part).__name__ for part in estimator.modules()}
+        last = 'channels-last' in one.form
+        assert ('DeployDCRM' in kinds) == ('deploy' in one.form)
+        assert {p.dtype for p in estimator.parameters()} == {torch.bfloat16}
+        assert images.dtype == torch.bfloat16
+        assert images.is_contiguous(memory_format=torch.channels_last) == last
+
+
+def test_exported_networks(benchmark, two, tmp_path, monkeypatch, capsys):
+    """Once from a config, then from the files that were written for it."""
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('openvino')
+    options = ['--runtime', 'onnxruntime,openvino', '--precision', 'fp32,bf16']
+    module = benchmark(two[0], *options, *SMALL)
+    monkeypatch.setattr(module, 'TemporaryDirectory', lambda: nullcontext(tmp_path))
+    monkeypatch.setattr(module, 'cpu_computes_in', lambda dtype: dtype.itemsize == 4)
+    module.main()
+    printed = capsys.readouterr()
+    rows = cells(printed.out)[2:]
+    assert [row[0] for row in rows] == [str(two[0])] * 2
+    assert f'{two[0]} onnxruntime bf16: ValueError: onnxruntime' in printed.err
+    assert f'{two[0]} openvino bf16: ValueError: this CPU' in printed.err
+
+    files = [*tmp_path.glob('*.onnx'), *tmp_path.glob('*.xml')]
+    benchmark(*files, '--rounds', 1, '--threads', 1, '--size', '96x96').main()
+    for file, row, other in zip(files, cells(capsys.readouterr().out)[2:], rows):
+        assert row[:4] == [str(file), '64x64', *other[2:4]]
+        assert row[4:6] == ['', '']
+        assert other[5] != ''
+    assert [row[2].split()[0] for row in rows] == ['ONNX', 'OpenVINO']
+
+
+@pytest.mark.parametrize(
+    ('words', 'reason'),
+    [
+        (['--precision', 'int8'], 'eager computes configs in fp32, bf16, fp16'),
+        (['--precision', 'bf16'], 'this CPU has no instructions for bf16'),
+        (['--size', '1x1'], 'Error'),
+    ],
+)
+def test_nothing_measured(benchmark, two, words, reason, capsys, monkeypatch, tmp_path):
+    module = benchmark(two[0], *words, '--json', tmp_path / 'out.json')
+    monkeypatch.setattr(module, 'cpu_computes_in', lambda dtype: dtype.itemsize == 4)
+    with pytest.raises(SystemExit, match='nothing was measured'):
+        module.main()
+    assert f'Left out: {two[0]}' in capsys.readouterr().err
+    (left_out,) = json.loads((tmp_path / 'out.json').read_text())['left_out'].values()
+    assert reason in left_out
+
+
+def test_the_others_go_on_when_one_fails(benchmark, two, monkeypatch, capsys):
+    module = benchmark(*two, *SMALL)
+    real = module.time
+
+    def time(one, batch):
+        if one.model == str(two[0]):
+            raise MemoryError('too large')
+        return real(one, batch)
+
+    monkeypatch.setattr(module, 'time', time)
+    module.main()
+    printed = capsys.readouterr()
+    (row,) = cells(printed.out)[2:]
+    assert (row[0], row[7]) == (str(two[1]), '1.000')
+    assert f'Left out: {two[0]} eager fp32: MemoryError: too large' in printed.err
 
 
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        ([], 'MODEL'),
         (['ldcrn', '--runtime', 'tensorrt'], "got 'tensorrt'"),
         (['ldcrn', '--precision', 'fp32,'], "got ''"),
-        (['ldcrn', '--precision', 'int4'], "got 'int4'"),
-        (['ldcrn', '--rounds', '0'], "at least 1, got '0'"),
-        (['ldcrn', '--batch-sizes', '1,x'], "at least 1, got 'x'"),
-        (['ldcrn', '--size', '256'], "as in 256x192, got '256'"),
-        (['ldcrn', '--json', 'out.yml'], r'must end in .json'),
-        (['ldcrn', 'hrnet-w32', '--train'], 'one MODEL'),
-        (['ldcrn', '--end-to-end', 'x'], 'go together'),
-        (['ldcrn', '--bbox-file', 'x'], 'go together'),
-        (
-            ['ldcrn', '--train', '--end-to-end', 'x', '--bbox-file', 'y'],
-            'benchmarks of their own',
-        ),
-        (['ldcrn', '--batch-size', '8'], '--batch-size has no effect here. It is for'),
-        (['ldcrn', '--checkpoint', 'x.pth'], 'It is for --end-to-end'),
-        (['ldcrn', '--train', '--channels-last'], '--channels-last has no effect'),
-        (['ldcrn', '--train', '--batch-sizes', '1,8'], 'the benchmark of inference'),
-        (['ldcrn', '--loader', '0', '--device', 'cuda'], '--train, --end-to-end'),
-        (
-            ['ldcrn', '--end-to-end', 'x', '--bbox-file', 'y', '--runtime', 'openvino'],
-            '--runtime has no effect here',
-        ),
+        (['ldcrn', '--rounds', 0], '--rounds'),
+        (['ldcrn', '--batch-sizes', '1,x'], '--batch-sizes'),
+        (['ldcrn', '--size', 256], '256x192'),
+        (['ldcrn', '--json', 'out.yml'], '.json'),
+        (['ldcrn', '--json', 'FOLDER'], 'cannot write --json'),
     ],
 )
-def test_wrong_usage(tool, words, message, capsys):
-    module = tool('benchmark.py', *words)
+def test_wrong_command_line(benchmark, words, message, tmp_path, capsys):
+    folder = tmp_path / 'folder.json'
+    folder.mkdir()
+    module = benchmark(*[folder if word == 'FOLDER' else word for word in words])
     with pytest.raises(SystemExit, match='2'):
         module.main()
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('name', ['folder.json', 'file/out.json'])
-def test_where_no_results_can_be_written_is_said_before_anything_is_timed(
-    tool, tmp_path, capsys, name
-):
-    (tmp_path / 'folder.json').mkdir()
-    (tmp_path / 'file').touch()
-    module = tool('benchmark.py', 'ldcrn', '--json', tmp_path / name)
-    with pytest.raises(SystemExit, match='2'):
-        module.parse_args()
-    assert f'--json: cannot write {tmp_path / name}' in capsys.readouterr().err
+@pytest.mark.parametrize('model', ['nothing', 'nothing.py', 'mmpose::no/nothing.py'])
+def test_unknown_model(benchmark, model):
+    with pytest.raises(SystemExit, match='nothing'):
+        benchmark(model).main()
 
 
-@pytest.mark.parametrize(
-    ('words', 'message'),
-    [
-        (['nothing'], 'There is no config `nothing`'),
-        (['nothing.xml'], 'no exported network `nothing.xml`'),
-        (['ldcrn', '--min-time', '0'], 'min_time has to be positive'),
-        (['ldcrn', '--train', 'fast'], "no way 'fast' to train"),
-        (['ldcrn', '--device', 'abacus'], 'no device `abacus`'),
-        (['ldcrn', '--train', '--device', 'cuda:99'], 'no device `cuda:99`'),
-        (['ldcrn', '--end-to-end', 'x', '--bbox-file', 'y'], 'no file or folder `x`'),
-    ],
-)
-def test_what_the_user_can_mend_ends_with_its_message(tool, words, message):
-    module = tool('benchmark.py', *words)
-    with pytest.raises(SystemExit, match=message):
-        module.main()
-
-
-def test_the_results_are_printed_and_written(tool, monkeypatch, tmp_path, capsys):
-    file = tmp_path / 'new' / 'out.json'
-    module = tool('benchmark.py', 'ldcrn', '--train', 'plain', '--json', file)
-    case = dict(step=dict(error='RuntimeError: no memory'))
-    record = dict(
-        benchmark='training',
-        date='today',
-        commit=None,
-        machine=dict(cpu='abacus', cpu_capability='none', cores=1),
-        settings=dict(threads=2, rounds=10),
-        versions=dict(torch='9.9'),
-        load_average=dict(before=None, after=0.5),
-        doubts=['The machine was busy.'],
-        contenders=[dict(name='plain', options={}, cases=case)],
-    )
-    monkeypatch.setattr(training, 'measure', lambda *args: record)
-    module.main()
-    printed = capsys.readouterr().out
-    assert '| plain' in printed
-    assert 'plain failed (step): RuntimeError: no memory' in printed
-    assert 'Warning: The machine was busy.' in printed
-    assert 'load average before and after: -, 0.50' in printed
-    assert json.loads(file.read_text()) == record
-
-
-@pytest.mark.slow  # every contender's process loads all libraries
-def test_as_a_user_calls_it(run_tool, tiny_config, tmp_path):
+@pytest.mark.slow  # each process loads all libraries
+def test_in_processes(run_tool, two, tmp_path):
     out = tmp_path / 'out.json'
-    schedule = ['--threads', 1, '--rounds', 3, '--warmup', 1, '--min-time', 0.01]
-    broken = tmp_path / 'broken.onnx'
-    broken.write_bytes(b'this is no network')
-    words = ['--size', '64x64', '--batch-sizes', '1,2', '--channels-last']
-    done = run_tool(
-        'benchmark.py', tiny_config, broken, *words, *schedule, '--json', out
-    )
-    first, second, failed = json.loads(out.read_text())['contenders']
-    lines = done.stdout.splitlines()
-    assert lines[0].startswith('| network')
-    assert lines[2].startswith('| tiny, eager, fp32 ')
-    assert 'broken.onnx, onnxruntime failed (1, 2)' in done.stdout
-    for result in (first, second):
-        assert len(result['cases']['1']['rounds']) == 3
-        assert result['cases']['2']['peak_memory'] > 0
-    assert first['multiply_adds'] == second['multiply_adds'] > 0
-    assert 'error' in failed['cases']['1']
-    assert 'Starting best rate, fp32' in done.stderr
+    done = run_tool('benchmark.py', *two, *SMALL, '--json', out)
+    assert len(cells(done.stdout)) == 4
+    assert len(json.loads(out.read_text())['results']) == 2
