@@ -7,6 +7,8 @@ editable installs links.
 
 import re
 import shutil
+import sysconfig
+from importlib import metadata
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -17,6 +19,49 @@ from setuptools.command.sdist import sdist
 ROOT = Path(__file__).resolve().parent
 PACKAGE = 'ldcrn_mm'
 MIM_ENTRIES = ('configs', 'tools', 'model-index.yml')
+
+# All but mmpose: it requires chumpy, which it never imports and which does not build
+# (open-mmlab/mmpose#3218), so that pip would fail on this package too. Tested versions
+# are in tools/pins.txt.
+REQUIREMENTS = [
+    'json_tricks',
+    'matplotlib',
+    'mmcv-lite>=2.0.0,<2.2',  # mmdet 3.3 refuses 2.2
+    'mmdet>=3.0,<3.4',
+    'mmengine>=0.10,<1',
+    'munkres',
+    'numpy>=1.26',
+    'opencv-python',
+    'pillow',
+    'pycocotools>=2.0.7',
+    'pyyaml',
+    'scipy',
+    'setuptools<82',  # mmengine imports its pkg_resources
+    'torch>=2.1',
+    'torchvision',
+]
+EXTRAS = {
+    'dev': [
+        'codespell>=2.3',
+        'pre-commit>=3.5',
+        'pytest>=8.0',
+        'ruff>=0.9',
+        'tensorboard>=2.16',
+    ],
+    'runtimes': [
+        'nncf>=3.0',
+        'onnx>=1.18',
+        'onnxruntime>=1.22',
+        'onnxscript>=0.5',
+        'openvino>=2025.4',
+    ],
+}
+# Distributions of the same module. pip would write one over the other.
+STAND_INS = {
+    'mmcv-lite': ('mmcv', 'onedl-mmcv'),
+    'mmdet': ('onedl-mmdetection',),
+    'mmengine': ('mmengine-lite', 'onedl-mmengine'),
+}
 
 
 def empty_mim(package: Path) -> Path:
@@ -69,6 +114,24 @@ class EditableWheel(editable_wheel):
         super().run()
 
 
+def requirements() -> list[str]:
+    """Lists what to install, without modules that another distribution provides.
+
+    As in mmcv's own setup.py, this looks at the environment that the package is
+    installed into, which pip's isolated builds still name. A wheel built where there is
+    none of them requires all.
+    """
+    paths = {sysconfig.get_path('purelib'), sysconfig.get_path('platlib')}
+    found = metadata.distributions(path=[*paths])
+    there = {str(x.metadata['Name']).lower().replace('_', '-') for x in found}
+
+    def is_missing(requirement: str) -> bool:
+        name = re.split('[<>=]', requirement)[0]
+        return there.isdisjoint(STAND_INS.get(name, ()))
+
+    return [*filter(is_missing, REQUIREMENTS)]
+
+
 def version() -> str:
     """Reads the version without importing the package, which needs its host."""
     source = (ROOT / PACKAGE / '__init__.py').read_text(encoding='utf-8')
@@ -90,21 +153,14 @@ setup(
         'Development Status :: 4 - Beta',
         'Intended Audience :: Science/Research',
         'Operating System :: POSIX :: Linux',
-        'Programming Language :: Python :: 3.11',
-        'Programming Language :: Python :: 3.12',
+        *(f'Programming Language :: Python :: 3.{minor}' for minor in range(10, 15)),
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
-    python_requires='>=3.11',
+    python_requires='>=3.10',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     include_package_data=True,  # of the package's folders, what MANIFEST.in keeps
-    # No requirement on mmpose: it requires chumpy, which it never imports and which
-    # does not build (open-mmlab/mmpose#3218), so that pip would fail on ours too.
-    # tools/setup_env.sh installs the stack; without it `import ldcrn_mm` says how.
-    install_requires=[],
-    extras_require={
-        'dev': ['codespell', 'pre-commit', 'pytest', 'ruff', 'tensorboard'],
-        'runtimes': ['nncf', 'onnx', 'onnxruntime', 'onnxscript', 'openvino'],
-    },
+    install_requires=requirements(),
+    extras_require=EXTRAS,
     zip_safe=False,
     cmdclass={
         'build_py': BuildPy,

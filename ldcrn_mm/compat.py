@@ -7,6 +7,7 @@ off: checkpoints stay loaded with ``weights_only=True``.
 
 import functools
 import importlib.util
+import pkgutil
 import sys
 from importlib.machinery import ModuleSpec
 from pickle import UnpicklingError
@@ -17,13 +18,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-COMPILE_OPS = 'bash tools/setup_env.sh --with-mmcv-ops'
+COMPILE_OPS = 'bash tools/build_mmcv_ops.sh'
 
 
+@functools.cache
 def apply() -> None:
-    """Applies every piece; a second call does nothing."""
+    """Applies every piece, once, before anything of mmpose is imported."""
+    provide_find_loader()
     provide_mmcv_ext()
+    provide_xtcocotools()
     allow_mmengine_checkpoints()
+    mend_drawing()
+
+
+def provide_find_loader() -> None:
+    """Brings back ``pkgutil.find_loader``, which Python 3.14 removed.
+
+    mmengine 0.10 and mmcv 2.1 ask it for ``mmcv._ext``.
+    """
+    if hasattr(pkgutil, 'find_loader'):
+        return
+
+    def find_loader(name: str) -> Any:
+        spec = importlib.util.find_spec(name)
+        return spec and spec.loader
+
+    pkgutil.find_loader = find_loader
 
 
 class UncompiledOps(ModuleType):
@@ -50,7 +70,7 @@ class UncompiledOps(ModuleType):
 def _raise_uncompiled(op: str, *args: Any, **kwargs: Any) -> NoReturn:
     raise NotImplementedError(
         f'This needs the compiled op `{op}` of mmcv, and mmcv-lite has none. '
-        f'Compile them with `{COMPILE_OPS}` (about a quarter of an hour), or '
+        f'Compile them with `{COMPILE_OPS}` (about a quarter of an hour) or '
         'install an mmcv 2.1.0 with ops.'
     )
 
@@ -83,17 +103,55 @@ def provide_mmcv_ext() -> None:
     mmcv._ext = sys.modules['mmcv._ext'] = UncompiledOps()
 
 
+def provide_xtcocotools() -> None:
+    """Registers :mod:`ldcrn_mm.xtcoco` where xtcocotools does not import.
+
+    Where only its ``mask`` fails, as with numpy 2.3, that is replaced by pycocotools'.
+    """
+    try:
+        from xtcocotools import coco, cocoeval, mask
+    except (ImportError, ValueError):  # ValueError: built for another numpy
+        _register_xtcoco()
+        return
+    try:
+        mask.decode(mask.encode(np.zeros((1, 1), np.uint8, order='F')))
+    except AttributeError:
+        from pycocotools import mask
+
+        sys.modules['xtcocotools.mask'] = sys.modules['xtcocotools'].mask = mask
+        coco.maskUtils = cocoeval.maskUtils = mask
+
+
+def _register_xtcoco() -> None:
+    from . import xtcoco
+
+    package = ModuleType('xtcocotools', xtcoco.__doc__)
+    package.__spec__ = ModuleSpec('xtcocotools', loader=None)
+    modules = dict(coco=xtcoco, cocoeval=xtcoco, mask=xtcoco.mask)
+    sys.modules['xtcocotools'] = package
+    for name, module in modules.items():
+        setattr(package, name, module)
+        sys.modules[f'xtcocotools.{name}'] = module
+
+
 def allow_mmengine_checkpoints() -> None:
     """Lets ``torch.load(weights_only=True)`` read what mmengine saves.
 
     Since torch 2.6 that is the default, and mmengine's checkpoints hold numpy
     arrays (``meta.dataset_meta``) and ``HistoryBuffer`` objects
     (``message_hub``), which torch refuses (open-mmlab/mmengine#1655). Only
-    these types are allowed; ``getattr``, by which a history buffer's methods
-    are pickled, is allowed for the public methods of that class alone.
+    these types are allowed. ``getattr``, by which a history buffer's methods
+    are pickled, is allowed for the public methods of that class alone. Older
+    versions of torch cannot be taught the names that this needs.
     """
+    if torch.__version__ < (2, 6):
+        return
     from mmengine.logging.history_buffer import HistoryBuffer
-    from numpy._core import multiarray
+
+    try:
+        from numpy._core import multiarray
+    except ImportError:  # numpy 1
+        from numpy.core import multiarray
 
     numpy_dtypes = {type(np.dtype(code)) for code in '?bhilqBHILQefdUS'}
     torch.serialization.add_safe_globals(
@@ -118,3 +176,25 @@ def _method_of_history_buffer(owner: Any, name: str) -> Any:
     if owner is not HistoryBuffer or name.startswith('_'):
         raise UnpicklingError(f'a checkpoint may not read {name!r} of {owner!r}')
     return getattr(owner, name)
+
+
+def mend_drawing() -> None:
+    """Lets MMPose's OpenCV backend draw keypoints under numpy 2.4 and newer.
+
+    There ``int(radius)`` fails on the array of one element that MMPose passes.
+    """
+    if np.lib.NumpyVersion(np.__version__) < '2.4.0':
+        return
+    from mmpose.visualization.opencv_backend_visualizer import OpencvBackendVisualizer
+
+    draw_circles = OpencvBackendVisualizer.draw_circles
+
+    @functools.wraps(draw_circles)
+    def draw_scalar(
+        self: Any, center: Any, radius: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        if self.backend == 'opencv':
+            radius = np.squeeze(radius)
+        return draw_circles(self, center, radius, *args, **kwargs)
+
+    OpencvBackendVisualizer.draw_circles = draw_scalar

@@ -1,29 +1,32 @@
-"""The libraries that this package plugs into: are they there, and do they fit."""
+"""Whether the libraries that this package plugs into are there and fit together."""
 
 import importlib.util
 from importlib import metadata
 
-# What has to be importable. setuptools >= 82 came without pkg_resources, by which
-# mmengine 0.10 resolves `mmpose::...`.
-HOST = ('torch', 'mmengine', 'mmcv', 'mmpose', 'xtcocotools', 'pkg_resources')
+# setuptools >= 82 has no pkg_resources, which mmengine 0.10 imports to resolve
+# `mmpose::...`.
+HOST = ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmpose', 'pycocotools', 'pkg_resources')
 INSTALL = """\
-In a checkout of this project one command installs all of it at tested versions:
-    bash tools/setup_env.sh
-By hand, in this environment (a C compiler is needed for xtcocotools):
-    pip install torch torchvision 'numpy<2.4' 'setuptools<82' cython \\
-        mmengine==0.10.7 mmcv-lite==2.1.0 mmdet==3.3.0 pycocotools \\
-        opencv-python json_tricks matplotlib munkres pillow scipy six
-    pip install --no-deps --no-build-isolation --no-binary xtcocotools \\
-        xtcocotools==1.14.3 mmpose==1.3.2
-(mmpose without its dependencies, because it declares chumpy, which it does not
-use and which does not build: open-mmlab/mmpose#3218.)"""
+Two commands in a checkout of this project install what is missing:
+    pip install .
+    pip install --no-deps mmpose==1.3.2
+(Without --no-deps mmpose wants chumpy, which it does not use and which does not
+build: open-mmlab/mmpose#3218.) `bash tools/setup_env.sh` makes an environment with
+the tested versions."""
+MMCV_OR_MMDET = """\
+Two ways out. Exchange mmcv:
+    pip uninstall --yes mmcv mmcv-lite
+    pip install --no-deps mmcv-lite==2.1.0
+Or exchange mmdet:
+    pip uninstall --yes mmdet
+    pip install --no-deps onedl-mmdetection==3.5.1"""
 
 
 def check_host() -> None:
-    """Raises where a library of the host is missing, or MMPose of a foreign major.
+    """Raises where a library is missing or two of them do not fit.
 
     Raises:
-        ImportError: names what is missing and the commands that install it.
+        ImportError: names them and the commands that help.
     """
     missing = [name for name in HOST if importlib.util.find_spec(name) is None]
     if missing:
@@ -33,9 +36,15 @@ def check_host() -> None:
         )
     try:
         version = metadata.version('mmpose')
-    except metadata.PackageNotFoundError:  # a checkout on the path, say
-        return
-    if not version.startswith('1.'):
+    except metadata.PackageNotFoundError:  # a checkout on the path, for example
+        version = '1'
+    if version.split('.')[0] != '1':
         raise ImportError(
             f'ldcrn_mm is a plugin of MMPose 1.x, but mmpose is {version}.\n' + INSTALL
         )
+    try:
+        import mmdet  # noqa: F401  (asserts a version of mmcv; mmpose imports it)
+    except AssertionError as error:
+        raise ImportError(
+            f'mmdet and mmcv do not fit: {error}\n{MMCV_OR_MMDET}'
+        ) from None

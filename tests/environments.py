@@ -1,5 +1,6 @@
 """Temporary environments, and what is built and installed into them, all offline."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,11 @@ NOT_SOURCES = (
 def run(*command: object, cwd: Path) -> str:
     """Runs a command that has to succeed, and returns what it printed."""
     done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, capture_output=True, text=True
+        [str(part) for part in command],
+        cwd=cwd,
+        env={k: v for k, v in os.environ.items() if k != 'PYTHONPATH'},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -36,11 +41,13 @@ def copy_sources(root: Path, folder: Path) -> Path:
     return Path(shutil.copytree(root, folder, ignore=ignored))
 
 
-def build(kind: str, sources: Path, folder: Path) -> Path:
+def build(
+    kind: str, sources: Path, folder: Path, python: str | Path = sys.executable
+) -> Path:
     """Calls what ``pip`` and ``build`` call, without their network."""
     hook = f'setuptools.build_meta.build_{kind}'
     code = f'import setuptools.build_meta; print({hook}({str(folder)!r}))'
-    return folder / run(sys.executable, '-c', code, cwd=sources).splitlines()[-1]
+    return folder / run(python, '-c', code, cwd=sources).splitlines()[-1]
 
 
 def pip(env: Path, *arguments: object) -> None:

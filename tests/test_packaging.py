@@ -2,15 +2,13 @@
 
 import re
 import shutil
-import subprocess
 import tarfile
-import tomllib
 import zipfile
-from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import ldcrn_mm
 
@@ -18,27 +16,7 @@ from .environments import build, copy_sources, make_env, pip, run, site_packages
 
 MIM = 'ldcrn_mm/.mim/'
 WEIGHTS = 'ldcrn_mm/weights/some.pth'
-
-
-def names_in_wheel(wheel: Path) -> set[str]:
-    with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-    assert len({*names}) == len(names)
-    return {*names}
-
-
-def metadata_of(wheel: Path) -> Message:
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = (x for x in archive.namelist() if x.endswith('.dist-info/METADATA'))
-        return Parser().parsestr(archive.read(name).decode())
-
-
-def mim_files(sources: Path) -> set[str]:
-    """What ``.mim`` has to hold, found without setup.py."""
-    files = [sources / 'model-index.yml']
-    for folder in ('configs', 'tools'):
-        files += [path for path in (sources / folder).rglob('*') if path.is_file()]
-    return {MIM + path.relative_to(sources).as_posix() for path in files}
+RELEASE = f'mmpose_ldcrn-{ldcrn_mm.__version__}'
 
 
 @pytest.fixture(scope='module')
@@ -48,217 +26,156 @@ def sources(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     # A build has to pass over what running the tools leaves behind.
     (folder / 'configs' / '__pycache__').mkdir()
     (folder / 'configs' / '__pycache__' / 'ldcrn_coco.cpython-311.pyc').touch()
-    # Weights may come with the package.
-    (folder / WEIGHTS).parent.mkdir(exist_ok=True)
     (folder / WEIGHTS).write_bytes(b'weights')
     return folder
 
 
 @pytest.fixture(scope='module')
 def wheel(sources: Path) -> Path:
-    return build('wheel', sources, sources.parent)
+    """Built where nothing else is installed, as for an index."""
+    env = make_env(sources.parent / 'env', with_host=False)
+    return build('wheel', sources, sources.parent, env / 'bin' / 'python')
 
 
-@pytest.fixture(scope='module')
-def sdist(sources: Path) -> Path:
-    return build('sdist', sources, sources.parent)
+@pytest.fixture
+def copied(sources: Path, tmp_path: Path) -> Path:
+    """The same files again, for tests that change them or install from them."""
+    return Path(shutil.copytree(sources, tmp_path / 'sources'))
 
 
-@pytest.fixture(scope='module')
-def unpacked(sdist: Path) -> Path:
-    folder = sdist.parent / 'unpacked'
-    with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter='data')
-    return next(folder.iterdir())
+def names_in(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {*archive.namelist()}
 
 
-def expected_mim(sources: Path) -> set[str]:
-    return {name for name in mim_files(sources) if '__pycache__' not in name}
+def requirements_of(wheel: Path) -> dict[str, Requirement]:
+    with zipfile.ZipFile(wheel) as archive:
+        text = archive.read(f'{RELEASE}.dist-info/METADATA').decode()
+    lines = Parser().parsestr(text).get_all('Requires-Dist')
+    return {found.name: found for found in map(Requirement, lines)}
+
+
+def pins(root: Path) -> dict[str, str]:
+    lines = (root / 'tools' / 'pins.txt').read_text().splitlines()
+    return dict(line.split('==') for line in lines if line and line[0] != '#')
 
 
 # --- wheel and source distribution ----------------------------------------------
 
 
-def test_wheel_puts_nothing_but_the_package_into_site_packages(wheel: Path) -> None:
-    tops = {name.split('/')[0] for name in names_in_wheel(wheel)}
-    assert tops == {'ldcrn_mm', f'mmpose_ldcrn-{ldcrn_mm.__version__}.dist-info'}
-
-
-def test_wheel_has_every_module(wheel: Path, sources: Path) -> None:
-    modules = {
-        path.relative_to(sources).as_posix()
-        for path in (sources / 'ldcrn_mm').rglob('*.py')
-    }
-    assert modules
-    assert modules <= names_in_wheel(wheel)
-
-
-def test_wheel_carries_configs_tools_and_index(wheel: Path, sources: Path) -> None:
-    carried = {name for name in names_in_wheel(wheel) if name.startswith(MIM)}
-    assert f'{MIM}configs/ldcrn_coco.py' in carried
-    assert carried == expected_mim(sources)
-
-
-@pytest.mark.parametrize(
-    ('old', 'carried'),
-    [
-        ('configs/old.py', f'{MIM}configs/old.py'),
-        ('ldcrn_mm/old.py', 'ldcrn_mm/old.py'),
-    ],
-)
-def test_wheel_carries_nothing_that_is_gone(
-    sources: Path, tmp_path: Path, old: str, carried: str
+def test_wheel_holds_the_modules_and_what_mim_looks_for(
+    wheel: Path, sources: Path
 ) -> None:
-    shutil.copytree(sources, tmp_path / 'sources')
-    (tmp_path / 'sources' / old).touch()
-    assert carried in names_in_wheel(build('wheel', tmp_path / 'sources', tmp_path))
-    (tmp_path / 'sources' / old).unlink()
-    after = build('wheel', tmp_path / 'sources', tmp_path)
-    assert carried not in names_in_wheel(after)
+    expected = set()
+    for name in ('ldcrn_mm', 'configs', 'tools', 'model-index.yml'):
+        for path in (sources / name, *(sources / name).rglob('*')):
+            if path.is_file() and {'__pycache__', '.mim'}.isdisjoint(path.parts):
+                place = path.relative_to(sources).as_posix()
+                expected.add(place if name == 'ldcrn_mm' else MIM + place)
+
+    found = {name for name in names_in(wheel) if '.dist-info/' not in name}
+
+    assert f'{MIM}configs/ldcrn_coco.py' in found
+    assert found == expected
 
 
-def test_wheel_carries_files_of_the_package_that_are_no_modules(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        assert archive.read(WEIGHTS) == b'weights'
+def test_wheel_carries_nothing_that_is_gone(copied: Path, tmp_path: Path) -> None:
+    old = ('configs/old.py', 'ldcrn_mm/old.py')
+    for name in old:
+        (copied / name).touch()
+    before = names_in(build('wheel', copied, tmp_path))
+    for name in old:
+        (copied / name).unlink()
+    after = names_in(build('wheel', copied, tmp_path))
+    assert before - after == {f'{MIM}configs/old.py', 'ldcrn_mm/old.py'}
 
 
-def test_wheel_requires_nothing_that_pip_could_fail_on(wheel: Path) -> None:
-    metadata = metadata_of(wheel)
-    assert metadata['Name'] == 'mmpose-ldcrn'
-    assert metadata['Version'] == ldcrn_mm.__version__
-    requirements = metadata.get_all('Requires-Dist') or []
-    assert all('extra ==' in requirement for requirement in requirements)
-
-
-def test_extras_name_what_the_pins_have(wheel: Path, root: Path) -> None:
-    extras: dict[str, set[str]] = {}
-    for requirement in metadata_of(wheel).get_all('Requires-Dist'):
-        name, extra = re.fullmatch(r'(\S+); extra == .(\w+).', requirement).groups()
-        extras.setdefault(extra, set()).add(name)
-    assert {*extras} == {'dev', 'runtimes'}
-    assert {'onnx', 'onnxruntime', 'openvino', 'nncf'} < extras['runtimes']
-    assert {'pytest', 'ruff', 'codespell'} < extras['dev']
-    pins = (root / 'tools' / 'pins.txt').read_text().splitlines()
-    pinned = {pin.partition('==')[0] for pin in pins}
-    assert extras['dev'] | extras['runtimes'] <= pinned | {'pre-commit'}
-
-
-def test_sdist_holds_all_that_a_checkout_holds(unpacked: Path, sources: Path) -> None:
+def test_sdist_holds_the_checkout_and_builds_the_same_wheel(
+    sources: Path, wheel: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(build('sdist', sources, tmp_path)) as archive:
+        archive.extractall(tmp_path)
+    unpacked = tmp_path / RELEASE
+    not_wanted = {'__pycache__', 'build', '.mim', 'mmpose_ldcrn.egg-info'}
     wanted = {
         path.relative_to(sources)
         for path in sources.rglob('*')
-        if path.is_file()
-        and not {'__pycache__', 'build', '.mim'} & {*path.relative_to(sources).parts}
-        and '.egg-info' not in str(path)
+        if path.is_file() and not_wanted.isdisjoint(path.relative_to(sources).parts)
     }
     found = {path.relative_to(unpacked) for path in unpacked.rglob('*')}
     assert wanted - found == set()
     assert not any('__pycache__' in path.parts for path in found)
+    assert names_in(build('wheel', unpacked, tmp_path)) == names_in(wheel)
 
 
-def test_sdist_carries_mim_too(unpacked: Path, sources: Path) -> None:
-    carried = {
-        path.relative_to(unpacked).as_posix()
-        for path in (unpacked / 'ldcrn_mm' / '.mim').rglob('*')
-        if path.is_file()
-    }
-    assert carried == expected_mim(sources)
+# --- requirements -----------------------------------------------------------------
 
 
-def test_wheel_from_the_sdist_is_the_wheel_from_the_checkout(
-    unpacked: Path, wheel: Path, tmp_path: Path
+def test_requirements_name_all_but_mmpose_and_admit_the_pins(
+    wheel: Path, root: Path
 ) -> None:
-    assert names_in_wheel(build('wheel', unpacked, tmp_path)) == names_in_wheel(wheel)
+    requirements, pinned = requirements_of(wheel), pins(root)
+    assert {'torch', 'numpy', 'mmengine', 'mmdet', 'mmcv-lite'} <= {*requirements}
+    assert {'mmpose', 'chumpy', 'xtcocotools'}.isdisjoint(requirements)
+    for name in {*requirements} - {'pre-commit', 'pyyaml'}:
+        assert requirements[name].specifier.contains(pinned[name]), name
+    assert pinned['PyYAML']
+    extras = [x for x in requirements.values() if x.marker]
+    assert all('>=' in str(requirement.specifier) for requirement in extras)
 
 
-# --- installed --------------------------------------------------------------------
-
-
-def test_editable_install_links_to_the_checkout(sources: Path, tmp_path: Path) -> None:
-    shutil.copytree(sources, tmp_path / 'sources')
+def test_other_distributions_of_a_module_are_kept(
+    copied: Path, tmp_path: Path, wheel: Path
+) -> None:
     env = make_env(tmp_path / 'env', with_host=False)
-    pip(env, '--editable', tmp_path / 'sources')
-    package = tmp_path / 'sources' / 'ldcrn_mm'
-    for name in ('configs', 'tools', 'model-index.yml'):
-        assert (package / '.mim' / name).resolve() == tmp_path / 'sources' / name
-    code = """if True:
-        import importlib.util as u
-        print(u.find_spec('ldcrn_mm').origin)
-        print([n for n in ('configs', 'tests', 'tools', 'setup') if u.find_spec(n)])
-    """
-    found = run(env / 'bin' / 'python', '-c', code, cwd=tmp_path).splitlines()
-    assert found == [str(package / '__init__.py'), '[]']
+    for name in ('mmcv', 'onedl_mmdetection'):
+        info = site_packages(env) / f'{name}-2.1.0.dist-info'
+        info.mkdir()
+        (info / 'METADATA').write_text(f'Name: {name}\nVersion: 2.1.0\n')
+    built = build('wheel', copied, tmp_path, env / 'bin' / 'python')
+    kept = {*requirements_of(wheel)} - {*requirements_of(built)}
+    assert kept == {'mmcv-lite', 'mmdet'}
 
 
-def test_editable_install_adds_only_its_links_to_site_packages(
-    sources: Path, tmp_path: Path
+# --- editable ---------------------------------------------------------------------
+
+
+def test_editable_install_links_to_the_checkout(
+    copied: Path, wheel: Path, tmp_path: Path
 ) -> None:
     env = make_env(tmp_path / 'env', with_host=False)
     before = {path.name for path in site_packages(env).iterdir()} | {'__pycache__'}
-    pip(env, '--editable', shutil.copytree(sources, tmp_path / 'sources'))
+    for _ in range(2):  # the second finds the links of the first
+        pip(env, '--editable', copied)
+
+    for name in ('configs', 'tools', 'model-index.yml'):
+        assert (copied / 'ldcrn_mm' / '.mim' / name).resolve() == copied / name
+    code = "import importlib.util as u; print(u.find_spec('ldcrn_mm').origin)"
+    found = run(env / 'bin' / 'python', '-c', code, cwd=tmp_path).strip()
+    assert found == str(copied / 'ldcrn_mm' / '__init__.py')
     added = {path.name for path in site_packages(env).iterdir()} - before
-    release = f'mmpose_ldcrn-{ldcrn_mm.__version__}'
-    assert f'{release}.dist-info' in added
-    links = added - {f'{release}.dist-info'}
-    assert links
+    links = added - {f'{RELEASE}.dist-info'}
     assert all(re.fullmatch(r'__editable__.*mmpose_ldcrn.*', name) for name in links)
 
-
-def test_a_wheel_after_editable_installs_is_the_same_wheel(
-    sources: Path, wheel: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(sources, tmp_path / 'sources')
-    env = make_env(tmp_path / 'env', with_host=False)
-    for _ in range(2):  # the second finds the links of the first
-        pip(env, '--editable', tmp_path / 'sources')
-    after = build('wheel', tmp_path / 'sources', tmp_path)
-    assert names_in_wheel(after) == names_in_wheel(wheel)
-    config = f'{MIM}configs/ldcrn_coco.py'
-    with zipfile.ZipFile(after) as new, zipfile.ZipFile(wheel) as old:
-        assert new.read(config) == old.read(config) != b''
-    assert (tmp_path / 'sources' / 'configs' / 'ldcrn_coco.py').is_file()
+    after = build('wheel', copied, tmp_path)
+    assert names_in(after) == names_in(wheel)
+    with zipfile.ZipFile(after) as archive:  # a file, and not its link
+        assert archive.read(f'{MIM}configs/ldcrn_coco.py') != b''
+    assert (copied / 'configs' / 'ldcrn_coco.py').is_file()
 
 
-def test_import_without_the_host_says_what_to_install(
-    sources: Path, tmp_path: Path, root: Path
-) -> None:
-    env = make_env(tmp_path / 'env', with_host=False)
-    pip(env, sources)
-    done = subprocess.run(
-        [env / 'bin' / 'python', '-c', 'import ldcrn_mm'],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
-    error = done.stderr[done.stderr.index('ImportError') :]
-    assert 'plugin of MMPose' in error
-    assert 'bash tools/setup_env.sh' in error
-    pins = (root / 'tools' / 'pins.txt').read_text().splitlines()
-    host = ('mmengine', 'mmcv-lite', 'mmdet', 'mmpose', 'xtcocotools')
-    pinned = [pin for pin in pins if pin.partition('==')[0] in host]
-    assert len(pinned) == len(host)
-    assert [pin for pin in pinned if pin not in error] == []
-    assert '--no-deps --no-build-isolation --no-binary xtcocotools' in error
-
-
-# --- configuration ----------------------------------------------------------------
+# --- pins -------------------------------------------------------------------------
 
 
 def test_pre_commit_uses_the_pinned_versions(root: Path) -> None:
     text = (root / '.pre-commit-config.yaml').read_text()
     hooks = dict(re.findall(r'repo: \S+/(ruff|codespell)\S*\s+rev: v(\S+)', text))
-    pins = (root / 'tools' / 'pins.txt').read_text().splitlines()
-    wanted = dict(pin.split('==') for pin in pins if pin.startswith((*hooks,)))
-    assert set(hooks) == {'ruff', 'codespell'}
-    assert hooks == wanted
+    assert hooks == {name: pins(root)[name] for name in ('ruff', 'codespell')}
 
 
 def test_pins_name_each_distribution_once(root: Path) -> None:
-    pins = (root / 'tools' / 'pins.txt').read_text().splitlines()
-    lines = [pin for pin in pins if pin and not pin.startswith('#')]
+    lines = (root / 'tools' / 'pins.txt').read_text().splitlines()
+    lines = [line for line in lines if line and not line.startswith('#')]
     assert all(re.fullmatch(r'[\w.-]+==[\w.]+', line) for line in lines)
     names = [re.sub('[-_.]+', '-', line.partition('==')[0]).lower() for line in lines]
-    assert len(names) == len(set(names))
-
-
-def test_build_system_is_one_that_knows_editable_wheels(root: Path) -> None:
-    settings = tomllib.loads((root / 'pyproject.toml').read_text())
-    assert settings['build-system']['requires'] == ['setuptools>=64']
+    assert len(names) == len({*names})
