@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from ldcrn_mm.deploy import use_exported
 from ldcrn_mm.models.heatmap_head import PAPER_DECODER
 
-from .conftest import WEIGHT, graph, save
+from .conftest import WEIGHT, one_convolution, save
 
 CODEC = dict(type='MSRAHeatmap', input_size=(12, 16), heatmap_size=(3, 4), sigma=1)
 FLIP_INDICES = [0, 2, 1, 4, 3]
@@ -107,7 +107,7 @@ def test_settings_of_the_old_modules_do_not_reach_the_new(file):
 
 def decoded_file(path):
     """Keypoints (n, 5, 2) at (1, 2), (3, 4), ... and scores 0.1, 0.2, ..."""
-    network = graph(('heatmaps',))
+    network = one_convolution(('heatmaps',))
     keypoints = np.arange(1, 11, dtype=np.float32).reshape(1, 5, 2)
     scores = np.linspace(0.1, 0.5, 5, dtype=np.float32)[None]
     network.initializer.extend(
@@ -189,7 +189,7 @@ def test_a_file_for_other_keypoints_is_refused(file):
 
 
 def test_what_the_config_leaves_to_the_head_is_the_heads(tmp_path):
-    file = save(graph(size=(192, 256)), tmp_path / 'network.onnx')
+    file = save(one_convolution(size=(192, 256)), tmp_path / 'network.onnx')
     config = model_config()
     config.head = dict(type='LDCRNHead', out_channels=5)
 

@@ -9,14 +9,14 @@ import torch
 
 from ldcrn_mm.deploy import is_exported, open_runtime
 
-from .conftest import graph, noise, reference, save
+from .conftest import array, one_convolution, reference, save
 
 PRECISION = 'ldcrn_mm.precision'
 
 
 @pytest.mark.parametrize('count', [1, 3, 7])
 def test_outputs_are_those_of_the_network_for_any_number_of_images(file, count):
-    images = noise(count, 3, 16, 12)
+    images = array(count, 3, 16, 12)
 
     heatmaps = open_runtime(file)(images)
 
@@ -26,7 +26,7 @@ def test_outputs_are_those_of_the_network_for_any_number_of_images(file, count):
 
 def test_results_of_an_earlier_call_stay_as_they_were(file):
     runtime = open_runtime(file)
-    images = noise(1, 3, 16, 12)
+    images = array(1, 3, 16, 12)
     first = runtime(images)
     runtime(images + 1)
 
@@ -34,7 +34,7 @@ def test_results_of_an_earlier_call_stay_as_they_were(file):
 
 
 def test_a_copy_computes_the_same(file):
-    images = noise(1, 3, 16, 12)
+    images = array(1, 3, 16, 12)
 
     copied = copy.deepcopy(open_runtime(file))
 
@@ -42,7 +42,7 @@ def test_a_copy_computes_the_same(file):
 
 
 def test_images_need_not_be_contiguous(file):
-    images = noise(2, 3, 12, 16).transpose(0, 1, 3, 2)
+    images = array(2, 3, 12, 16).transpose(0, 1, 3, 2)
 
     np.testing.assert_allclose(
         open_runtime(file)(images), reference(images.copy()), atol=1e-5
@@ -64,9 +64,9 @@ def test_the_runtime_describes_the_network(file):
 @pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
 def test_several_outputs_come_as_a_tuple_in_their_order(tmp_path, suffix):
     names = ('keypoints', 'scores')
-    runtime = open_runtime(save(graph(names), tmp_path / f'two{suffix}'))
+    runtime = open_runtime(save(one_convolution(names), tmp_path / f'two{suffix}'))
 
-    outputs = runtime(noise(3, 3, 16, 12))
+    outputs = runtime(array(3, 3, 16, 12))
 
     assert runtime.output_names == names
     assert runtime.decoded
@@ -74,7 +74,7 @@ def test_several_outputs_come_as_a_tuple_in_their_order(tmp_path, suffix):
 
 
 def test_the_number_of_threads_can_be_set(file):
-    images = noise(1, 3, 16, 12)
+    images = array(1, 3, 16, 12)
 
     heatmaps = open_runtime(file, num_threads=1)(images)
 
@@ -120,7 +120,7 @@ def test_a_broken_file_is_refused(file):
 
 @pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
 def test_a_network_for_images_of_any_size_is_refused(tmp_path, suffix):
-    network = graph()
+    network = one_convolution()
     for side in network.input[0].type.tensor_type.shape.dim[2:]:
         side.dim_param = 'any'
     for side in network.output[0].type.tensor_type.shape.dim[2:]:
@@ -142,7 +142,7 @@ def test_less_than_one_thread_is_refused(file):
 def test_a_missing_runtime_is_named_with_what_installs_it(
     tmp_path, monkeypatch, suffix, module
 ):
-    path = save(graph(), tmp_path / f'network{suffix}')
+    path = save(one_convolution(), tmp_path / f'network{suffix}')
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules, f'ldcrn_mm.deploy.{module}', raising=False)
 
@@ -152,7 +152,7 @@ def test_a_missing_runtime_is_named_with_what_installs_it(
 
 @pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
 def test_a_file_knows_its_precision(tmp_path, suffix):
-    path = save(graph(), tmp_path / f'network{suffix}', **{PRECISION: 'int8'})
+    path = save(one_convolution(), tmp_path / f'network{suffix}', **{PRECISION: 'int8'})
 
     assert open_runtime(path).precision == 'int8'
     assert open_runtime(path, 'int8').precision == 'int8'

@@ -4,19 +4,19 @@ import pytest
 
 from ldcrn_mm.deploy import open_runtime
 
-from .conftest import graph, noise, reference, save
+from .conftest import array, one_convolution, reference, save
 
 PRECISION = 'ldcrn_mm.precision'
 
 
 @pytest.fixture
 def path(tmp_path):
-    return save(graph(), tmp_path / 'network.xml')
+    return save(one_convolution(), tmp_path / 'network.xml')
 
 
 def hint_of(runtime):
     """The precision in which the compiled network is to be computed."""
-    runtime(noise(1, 3, 16, 12))
+    runtime(array(1, 3, 16, 12))
     return runtime._compiled[1].get_property('INFERENCE_PRECISION_HINT')
 
 
@@ -26,7 +26,7 @@ def test_float32_means_float32_also_on_a_cpu_that_has_bfloat16(path):
 
 def test_bfloat16_is_a_matter_of_running_where_the_cpu_has_it(path):
     runtime = open_runtime(path, 'bf16')
-    images = noise(2, 3, 16, 12)
+    images = array(2, 3, 16, 12)
     expected = reference(images).numpy()
 
     error = np.abs(runtime(images) - expected).max() / np.abs(expected).max()
@@ -38,7 +38,7 @@ def test_bfloat16_is_a_matter_of_running_where_the_cpu_has_it(path):
 
 
 def test_a_file_that_was_exported_for_bfloat16_is_run_in_it(tmp_path):
-    path = save(graph(), tmp_path / 'network.xml', **{PRECISION: 'bf16'})
+    path = save(one_convolution(), tmp_path / 'network.xml', **{PRECISION: 'bf16'})
 
     assert open_runtime(path).precision == 'bf16'
     assert hint_of(open_runtime(path, 'fp32')) == openvino.Type.f32
@@ -58,6 +58,6 @@ def test_float16_is_not_replaced_by_the_coarser_bfloat16(path, monkeypatch, able
 def test_batches_are_cut_into_few_sizes(path):
     runtime = open_runtime(path)
     for count in (7, 5, 3, 8, 1):
-        runtime(noise(count, 3, 16, 12))
+        runtime(array(count, 3, 16, 12))
 
     assert sorted(runtime._compiled) == [1, 2, 4, 8]

@@ -148,10 +148,10 @@ def test_a_file_that_disagrees_is_kept_and_the_exit_status_says_so(
         model.head.final_layer.weight.data *= 1.01
         return model
 
-    from ldcrn_mm.deploy import onnx, trained
+    from ldcrn_mm.deploy import export_onnx, trained
 
     load_estimator = trained.load_estimator
-    monkeypatch.setattr(onnx, 'export_onnx', export_another)
+    monkeypatch.setattr(export_onnx, 'export_onnx', export_another)
     monkeypatch.setattr(trained, 'load_estimator', break_weights)
 
     message = ended(run, capsys, '--format', 'onnx')

@@ -1,4 +1,4 @@
-"""An estimator of a few thousand random weights for images of 48x64, traced once."""
+"""A tiny estimator, traced once per session, and a network of one convolution."""
 
 import copy
 import os
@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import openvino
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from ldcrn_mm.deploy.export_onnx import OPSET, export_onnx, to_onnx
@@ -110,3 +112,55 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError('no space left on device')
 
     monkeypatch.setattr('os.fsync', fail)
+
+
+WEIGHT = np.random.default_rng(0).normal(size=(5, 3, 4, 4)).astype(np.float32)
+
+
+def reference(images):
+    """What the network computes, by PyTorch: 5 heatmaps at a quarter of the size."""
+    return torch.conv2d(torch.from_numpy(images), torch.from_numpy(WEIGHT), stride=4)
+
+
+def array(*shape, seed=1):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def one_convolution(outputs=('heatmaps',), size=(12, 16)):
+    """Of an input ``images``; every output is the same heatmaps."""
+    shape = ['n', 5, size[1] // 4, size[0] // 4]
+    return helper.make_graph(
+        [
+            helper.make_node('Conv', ['images', 'weight'], [name], strides=[4, 4])
+            for name in outputs
+        ],
+        'network',
+        [helper.make_tensor_value_info('images', 1, ['n', 3, size[1], size[0]])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name in outputs
+        ],
+        [numpy_helper.from_array(WEIGHT, 'weight')],
+    )
+
+
+def save(network, path, **notes):
+    """Writes an ONNX graph, with notes about it, in the format of the path."""
+    opsets = [helper.make_opsetid('', 20)]
+    model = helper.make_model(network, opset_imports=opsets, ir_version=10)
+    helper.set_model_props(model, notes)
+    file = path.with_suffix('.onnx')
+    onnx.save(model, file)
+    if path.suffix == '.xml':
+        converted = openvino.convert_model(file)
+        for key, value in notes.items():
+            converted.set_rt_info(value, key)
+        openvino.save_model(converted, path, compress_to_fp16=False)
+        file.unlink()
+    return path
+
+
+@pytest.fixture(params=['.onnx', '.xml'])
+def file(request, tmp_path):
+    """The network in each format."""
+    return save(one_convolution(), tmp_path / f'network{request.param}')
