@@ -121,18 +121,11 @@ def export(
         size: (height, width) of the images.
         precision: to compute in.
     """
-    from ..deploy.export_onnx import export_onnx, to_onnx
-    from ..deploy.export_openvino import export_openvino  # they need more libraries
-    from ..deploy.quantize import quantize_onnx, quantize_openvino
+    from ..deploy.export import export_onnx, export_openvino  # needs more libraries
 
-    is_onnx = file.suffix == SUFFIXES['onnxruntime']
-    if precision == 'int8':
-        quantize = quantize_onnx if is_onnx else quantize_openvino
-        noise = torch.randn(NUM_CALIBRATION, 3, *size).numpy()
-        quantize(to_onnx(estimator, size[::-1]), file, noise)
-        return
-    write = export_onnx if is_onnx else export_openvino
-    write(estimator, file, size[::-1], precision=precision)
+    write = export_onnx if file.suffix == SUFFIXES['onnxruntime'] else export_openvino
+    noise = torch.randn(NUM_CALIBRATION, 3, *size).numpy()
+    write(estimator, file, size[::-1], precision=precision, calibration=noise)
 
 
 def prepare_apart(

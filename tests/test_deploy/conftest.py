@@ -1,7 +1,6 @@
 """A tiny estimator, traced once per session, and a network of one convolution."""
 
 import copy
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,39 +14,19 @@ from mmpose.registry import MODELS
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from ldcrn_mm.deploy.export_onnx import OPSET, export_onnx, to_onnx
-from ldcrn_mm.deploy.export_openvino import export_openvino
+from ldcrn_mm.deploy import Runtime, deploy_form, export, open_runtime
 
-SIZE = (48, 64)
+from ..test_models.networks import noise, randomise
+
 VALIDATION = """
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 """
-
-
-def noise(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def give_weights(model: nn.Module) -> nn.Module:
-    """Weights and statistics under which every normalisation shows."""
-    generator = torch.Generator().manual_seed(0)
-    for name, tensor in model.state_dict().items():
-        if tensor.dim() == 4:
-            std = (2 / tensor[0].numel()) ** 0.5
-            tensor.copy_(torch.randn(tensor.shape, generator=generator) * std)
-        elif tensor.dim() == 1:
-            random = torch.rand(tensor.shape, generator=generator)
-            tensor.copy_(random + 0.5 * name.endswith(('weight', 'running_var')))
-    return model
+IMAGES = noise(3, 3, 64, 48)
+WEIGHT = noise(5, 3, 4, 4).numpy()
 
 
 @pytest.fixture(scope='session')
-def config(
-    root: Path,
-    tiny_model: str,
-    small_images: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Config:
+def config(root, tiny_model, small_images, tmp_path_factory) -> Config:
     file = tmp_path_factory.mktemp('config') / 'tiny.py'
     base = f"_base_ = '{root}/configs/ldcrn_coco.py'\n"
     file.write_text(base + tiny_model + small_images + VALIDATION)
@@ -55,97 +34,94 @@ def config(
 
 
 @pytest.fixture(scope='session')
-def estimator(config: Config) -> nn.Module:
+def estimator(config) -> nn.Module:
+    """For images of 48x64."""
     init_default_scope('mmpose')
-    return give_weights(MODELS.build(config.model)).eval()
+    return randomise(MODELS.build(config.model)).eval()
 
 
 @pytest.fixture(scope='session')
-def expected(estimator: nn.Module) -> np.ndarray:
-    """Heatmaps of three images of noise."""
+def heatmaps(estimator) -> np.ndarray:
+    """Of ``IMAGES``, by PyTorch."""
     with torch.no_grad():
-        return estimator(noise(3, 3, 64, 48), None, mode='tensor').numpy()
+        return estimator(IMAGES, None, mode='tensor').numpy()
 
 
 @pytest.fixture(scope='session')
-def graph(estimator: nn.Module) -> onnx.ModelProto:
-    """The graph of the estimator, as files of all kinds are made of it."""
-    return to_onnx(estimator)
+def graphs(estimator) -> dict[bool, onnx.ModelProto]:
+    """The traced estimator, and by ``True`` its deploy form with decoding."""
+    form = deploy_form(estimator)
+    return {False: export.to_onnx(estimator), True: export.to_onnx(form, decode=True)}
+
+
+@pytest.fixture
+def traced(graphs, monkeypatch) -> None:
+    """Spares the tests of writing files the seconds of tracing."""
+
+    def to_onnx(model, size, decode, opset):
+        return copy.deepcopy(graphs[decode])
+
+    monkeypatch.setattr(export, 'to_onnx', to_onnx)
+
+
+def write(model, path: Path, **options) -> Path:
+    """Exports in the format of the path."""
+    kind = {'.onnx': export.export_onnx, '.xml': export.export_openvino}[path.suffix]
+    return kind(model, path, **options)
 
 
 @pytest.fixture(scope='session')
-def decoding_graph(estimator: nn.Module) -> onnx.ModelProto:
-    return to_onnx(estimator, decode=True)
+def files(estimator, graphs, tmp_path_factory) -> dict[tuple[str, bool], Path]:
+    """The estimator, exported by suffix and with or without decoding."""
+    folder = tmp_path_factory.mktemp('files')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, 'to_onnx', lambda *args: copy.deepcopy(graphs[args[2]]))
+        return {
+            (suffix, decode): write(
+                estimator, folder / f'decode_{decode}{suffix}', decode=decode
+            )
+            for suffix in ('.onnx', '.xml')
+            for decode in (False, True)
+        }
 
 
-@pytest.fixture
-def traced(
-    graph: onnx.ModelProto,
-    decoding_graph: onnx.ModelProto,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Spares the tests of writing files the seconds of every tracing."""
-
-    def to_onnx(model, size=None, decode=False, opset=OPSET):
-        return copy.deepcopy(decoding_graph if decode else graph)
-
-    monkeypatch.setattr('ldcrn_mm.deploy.export_onnx.to_onnx', to_onnx)
-    monkeypatch.setattr('ldcrn_mm.deploy.export_openvino.to_onnx', to_onnx)
+@pytest.fixture(scope='session')
+def runtimes(files) -> dict[tuple[str, bool], Runtime]:
+    return {key: open_runtime(file, num_threads=1) for key, file in files.items()}
 
 
-@pytest.fixture
-def onnx_file(estimator: nn.Module, traced: None, tmp_path: Path) -> Path:
-    return export_onnx(estimator, tmp_path / 'tiny.onnx')
+def one_convolution(images) -> np.ndarray:
+    """What the network of ``save`` computes, by PyTorch: 5 heatmaps of H/4 x W/4."""
+    images, weight = torch.from_numpy(images), torch.from_numpy(WEIGHT)
+    return torch.conv2d(images, weight, stride=4).numpy()
 
 
-@pytest.fixture
-def xml_file(estimator: nn.Module, traced: None, tmp_path: Path) -> Path:
-    return export_openvino(estimator, tmp_path / 'tiny.xml')
+def array(*shape, seed=1) -> np.ndarray:
+    return noise(*shape, seed=seed).numpy()
 
 
-@pytest.fixture
-def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every file stops in the middle, before it is flushed to the disk."""
+def save(path, size=(12, 16), outputs=('heatmaps',), inputs=1, weight=WEIGHT, **notes):
+    """Writes a network of one convolution, the same for all outputs, for a runtime.
 
-    def fail(descriptor: int) -> None:
-        os.truncate(descriptor, 1)
-        raise OSError('no space left on device')
-
-    monkeypatch.setattr('os.fsync', fail)
-
-
-WEIGHT = np.random.default_rng(0).normal(size=(5, 3, 4, 4)).astype(np.float32)
-
-
-def reference(images):
-    """What the network computes, by PyTorch: 5 heatmaps at a quarter of the size."""
-    return torch.conv2d(torch.from_numpy(images), torch.from_numpy(WEIGHT), stride=4)
-
-
-def array(*shape, seed=1):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def one_convolution(outputs=('heatmaps',), size=(12, 16)):
-    """Of an input ``images``; every output is the same heatmaps."""
-    shape = ['n', 5, size[1] // 4, size[0] // 4]
-    return helper.make_graph(
+    ``size`` is (width, height), ``None`` for any.
+    """
+    sides = [None if side is None else side // 4 for side in size[::-1]]
+    network = helper.make_graph(
         [
-            helper.make_node('Conv', ['images', 'weight'], [name], strides=[4, 4])
+            helper.make_node('Conv', ['images0', 'weight'], [name], strides=[4, 4])
             for name in outputs
         ],
         'network',
-        [helper.make_tensor_value_info('images', 1, ['n', 3, size[1], size[0]])],
         [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            helper.make_tensor_value_info(f'images{i}', 1, ['n', 3, *size[::-1]])
+            for i in range(inputs)
+        ],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ['n', 5, *sides])
             for name in outputs
         ],
-        [numpy_helper.from_array(WEIGHT, 'weight')],
+        [numpy_helper.from_array(weight, 'weight')],
     )
-
-
-def save(network, path, **notes):
-    """Writes an ONNX graph, with notes about it, in the format of the path."""
     opsets = [helper.make_opsetid('', 20)]
     model = helper.make_model(network, opset_imports=opsets, ir_version=10)
     helper.set_model_props(model, notes)
@@ -160,7 +136,7 @@ def save(network, path, **notes):
     return path
 
 
-@pytest.fixture(params=['.onnx', '.xml'])
-def file(request, tmp_path):
-    """The network in each format."""
-    return save(one_convolution(), tmp_path / f'network{request.param}')
+@pytest.fixture(scope='session', params=['.onnx', '.xml'])
+def file(request, tmp_path_factory) -> Path:
+    """The network of one convolution, for each runtime."""
+    return save(tmp_path_factory.mktemp('network') / f'network{request.param}')
