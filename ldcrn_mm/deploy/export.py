@@ -118,18 +118,7 @@ def export_openvino(
 
 
 class ExportableNetwork(nn.Module):
-    """Backbone, neck and head of an estimator, and optionally its decoding.
-
-    Shape: normalised images ``(N, 3, H, W)`` to the output of the head, or with
-    ``decode`` to keypoints ``(N, K, 2)`` in pixels of the image and scores ``(N, K)``.
-
-    Args:
-        model: the estimator. It is put into evaluation mode.
-        decode: include the decoding.
-
-    Raises:
-        ValueError: if the codec of the head decodes in a way that is not supported.
-    """
+    """Backbone, neck and head of an estimator, and optionally its decoding."""
 
     def __init__(self, model: BasePoseEstimator, decode: bool = False) -> None:
         super().__init__()
@@ -200,13 +189,10 @@ def _check_precision(kind: str, precision: str, images: np.ndarray | None) -> No
 
 def _forget_origins(graph: onnx.GraphProto) -> None:
     """Removes the notes of the exporter, which hold paths of this machine."""
-    named = (graph.node, graph.input, graph.output, graph.value_info)
-    for part in (graph, *(each for parts in named for each in parts)):
+    values = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for part in (graph, *graph.node, *values):
         part.ClearField('metadata_props')
         part.ClearField('doc_string')
-    for weight in graph.initializer:
-        weight.ClearField('metadata_props')
-        weight.ClearField('doc_string')
 
 
 def _halve_weights(model: onnx.ModelProto) -> None:
@@ -214,14 +200,10 @@ def _halve_weights(model: onnx.ModelProto) -> None:
     casts = []
     for weight in model.graph.initializer:
         if len(weight.dims) == 4 and weight.data_type == onnx.TensorProto.FLOAT:
-            name = weight.name
+            name, to = weight.name, onnx.TensorProto.FLOAT
             half = onnx.numpy_helper.to_array(weight).astype(np.float16)
             weight.CopyFrom(onnx.numpy_helper.from_array(half, f'{name}.fp16'))
-            casts.append(
-                onnx.helper.make_node(
-                    'Cast', [weight.name], [name], to=onnx.TensorProto.FLOAT
-                )
-            )
+            casts.append(onnx.helper.make_node('Cast', [weight.name], [name], to=to))
     nodes = [*casts, *model.graph.node]
     model.graph.ClearField('node')
     model.graph.node.extend(nodes)
@@ -254,10 +236,10 @@ def check(
     found = tuple(torch.from_numpy(each) for each in _as_tuple(runtime(images.numpy())))
     keypoints, scores = _decode(model, expected)
     if runtime.decoded:
-        moves, error = found[0] - keypoints, _relative_error(found[1], scores)
+        error, moves = _relative_error(found[1], scores), found[0] - keypoints
     else:
-        moves = _decode(model, found)[0] - keypoints
         error = max(_relative_error(*pair) for pair in zip(found, expected))
+        moves = _decode(model, found)[0] - keypoints
     moved = ~(moves.norm(dim=-1) <= 1)  # true for NaN
     limit = TOLERANCES[runtime.precision]
     agrees = math.isfinite(error) and error <= limit
@@ -270,7 +252,7 @@ def check(
 
 
 def _as_tuple(outputs: object) -> tuple:
-    return outputs if isinstance(outputs, tuple) else (outputs,)
+    return tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
 
 
 def _decode(
@@ -286,7 +268,7 @@ def _decode(
 def _relative_error(found: Tensor, expected: Tensor) -> float:
     if found.shape != expected.shape:
         raise ValueError(
-            f'The exported network returns {tuple(found.shape)}, the model '
-            f'{tuple(expected.shape)}.'
+            f'The file must return the shape of the model, {tuple(expected.shape)}, '
+            f'got {tuple(found.shape)}.'
         )
     return float((found - expected).abs().max() / expected.abs().max())

@@ -1,10 +1,4 @@
-"""Runs exported networks: ``.onnx`` in ONNX Runtime, ``.xml`` in OpenVINO.
-
-References:
-    [1] https://onnxruntime.ai/docs/performance/tune-performance/threading.html
-    [2] https://docs.openvino.ai, "CPU Device" and "Precision Control": a CPU with
-        bfloat16 computes in it unless the hint says float32.
-"""
+"""Runs exported networks: ``.onnx`` in ONNX Runtime, ``.xml`` in OpenVINO."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -130,10 +124,7 @@ class Runtime(ABC):
             raise ValueError(f'`{self.path}` takes float32, got {images.dtype}')
         outputs = self._run(np.ascontiguousarray(images))
         if not all(np.isfinite(output).all() for output in outputs):
-            raise ValueError(
-                f'`{self.path}` returned NaN or infinite values. Check the checkpoint '
-                'and export it again, or use a higher precision.'
-            )
+            raise _not_finite(self.path, 'returned')
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def __deepcopy__(self, memo: dict) -> 'Runtime':
@@ -199,6 +190,9 @@ class OpenVINORuntime(Runtime):
             self._model = self._core.read_model(path)
         except RuntimeError as error:
             raise ValueError(f'OpenVINO cannot read `{path}`: {error}') from error
+        for node in self._model.get_ops():  # its ReLU turns NaN into 0
+            if node.get_type_name() == 'Constant' and not np.isfinite(node.data).all():
+                raise _not_finite(path, 'has')
         notes: Mapping[str, Any] = self._model.rt_info
         stored = notes[PRECISION_KEY].astype(str) if PRECISION_KEY in notes else None
         super().__init__(
@@ -222,7 +216,13 @@ class OpenVINORuntime(Runtime):
         self._of_thread = threading.local()
 
     def _hint(self) -> str:
-        """The type to compute in. int8 is in the graph, the rest of it is float32."""
+        """The type to compute in. int8 is in the graph, the rest of it is float32.
+
+        Without a hint a CPU with bfloat16 computes in it [1].
+
+        References:
+            [1] https://docs.openvino.ai, "CPU Device" and "Precision Control".
+        """
         if self.precision == 'fp16':
             able = self._core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
             # Without float16 OpenVINO would take bfloat16, which is coarser.
@@ -259,6 +259,13 @@ def _cut(images: np.ndarray) -> Iterator[np.ndarray]:
         size = 1 << (len(images).bit_length() - 1)
         yield images[:size]
         images = images[size:]
+
+
+def _not_finite(path: Path, verb: str) -> ValueError:
+    return ValueError(
+        f'`{path}` {verb} NaN or infinite values. Check the checkpoint and export it '
+        'again, or use a higher precision.'
+    )
 
 
 def _input_size(path: Path, inputs: Sequence[Shape]) -> tuple[int, int]:

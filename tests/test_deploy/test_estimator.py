@@ -1,6 +1,9 @@
 """An exported network in MMPose's estimator. The estimator in PyTorch is the oracle."""
 
+import copy
+
 import numpy as np
+import onnx
 import pytest
 import torch
 from mmengine.config import ConfigDict
@@ -11,139 +14,98 @@ from mmpose.testing import get_packed_inputs
 from ldcrn_mm.deploy import use_exported
 from ldcrn_mm.models.heatmap_head import PAPER_DECODER
 
-from .conftest import WEIGHT, save
+from .conftest import SUFFIXES, write_graph
 
-CODEC = dict(type='MSRAHeatmap', input_size=(12, 16), heatmap_size=(3, 4), sigma=1)
-SUFFIXES = pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
-
-
-@MODELS.register_module()
-class OneConvolution(torch.nn.Module):
-    """The network of the fixture ``file`` as a backbone."""
-
-    def __init__(self, path=None):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.from_numpy(WEIGHT.copy()))
-
-    def init_weights(self):
-        pass
-
-    def forward(self, images):
-        return (torch.conv2d(images, self.weight, stride=4),)
+BOTH = pytest.mark.parametrize('suffix', SUFFIXES)
 
 
-def model_config(head=(), **test_cfg):
-    return ConfigDict(
-        type='TopdownPoseEstimator',
-        data_preprocessor=dict(
-            type='PoseDataPreprocessor', mean=[9, 8, 7], std=[5, 6, 7], bgr_to_rgb=True
-        ),
-        backbone=dict(type='OneConvolution', path=0),
-        head=dict(
-            dict(
-                type='HeatmapHead',
-                in_channels=5,
-                out_channels=5,
-                deconv_out_channels=None,
-                final_layer=None,
-                decoder=CODEC,
-            ),
-            **dict(head),
-        ),
-        test_cfg=test_cfg,
-    )
-
-
-def predict(model, num_keypoints=5, width=12, height=16):
-    """The estimator's predictions for three people of noise."""
+def predict(model):
+    """The predictions of an estimator for three people of noise."""
     init_default_scope('mmpose')
     if isinstance(model, dict):
         model = MODELS.build(model).eval()
     np.random.seed(0)
-    people = get_packed_inputs(
-        3,
-        num_keypoints=num_keypoints,
-        img_shape=(height, width),
-        input_size=(width, height),
-        heatmap_size=(width // 4, height // 4),
-    )
-    for sample in people['data_samples']:
-        sample.set_metainfo(dict(flip_indices=[*range(num_keypoints)][::-1]))
+    sizes = dict(img_shape=(64, 48), input_size=(48, 64), heatmap_size=(12, 16))
     with torch.no_grad():
-        return model.test_step(people)
+        return model.test_step(get_packed_inputs(3, **sizes))
 
 
-def assert_same(found, expected, atol=1e-3):
-    for one, other in zip(found, expected, strict=True):
-        for key in ('keypoints', 'keypoint_scores'):
+def with_test_cfg(config, **test_cfg):
+    return ConfigDict(config.model, test_cfg=test_cfg)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ('decode', 'flip'), [(False, False), (False, True), (True, False)]
+)
+def test_predictions_are_those_of_the_estimator(
+    estimator, config, files, monkeypatch, suffix, decode, flip
+):
+    test_cfg = dict(flip_test=flip, shift_heatmap=True, output_heatmaps=not decode)
+    model = with_test_cfg(config, **test_cfg)
+    monkeypatch.setattr(estimator, 'test_cfg', test_cfg)
+    found = predict(use_exported(model, files[suffix, decode]))
+    for one, other in zip(found, predict(estimator), strict=True):
+        for key in ('keypoints', 'keypoint_scores', 'bboxes'):
             np.testing.assert_allclose(
-                one.pred_instances[key], other.pred_instances[key], atol=atol
+                one.pred_instances[key], other.pred_instances[key], atol=1e-3
             )
+        if not decode:
+            maps = one.pred_fields.heatmaps, other.pred_fields.heatmaps
+            torch.testing.assert_close(*maps, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize('flip', [False, True])
-def test_predictions_are_those_of_the_estimator(file, flip):
-    config = model_config(flip_test=flip, shift_heatmap=True, output_heatmaps=True)
-    found, expected = predict(use_exported(config, file)), predict(config)
-    assert_same(found, expected)
-    for one, other in zip(found, expected):
-        np.testing.assert_allclose(
-            one.pred_fields.heatmaps, other.pred_fields.heatmaps, atol=1e-4
-        )
-
-
-@SUFFIXES
-def test_decoded_keypoints_are_those_of_the_estimator(estimator, config, files, suffix):
-    file = files[suffix, True]
-    config = ConfigDict(config.model, test_cfg=dict(flip_test=False))
-    estimator.test_cfg, kept = config.test_cfg, estimator.test_cfg
-    try:
-        expected = predict(estimator, 17, 48, 64)
-    finally:
-        estimator.test_cfg = kept
-    assert_same(predict(use_exported(config, file), 17, 48, 64), expected)
-
-    config.test_cfg = dict(flip_test=False, output_heatmaps=True)
-    with pytest.raises(ValueError, match='no heatmaps'):
-        predict(use_exported(config, file), 17, 48, 64)
-    config.test_cfg = dict(flip_test=True)
-    with pytest.raises(ValueError, match='flip_test=False'):
-        use_exported(config, file)
-
-
-def test_settings_of_the_old_modules_do_not_reach_the_new(file):
-    config = model_config()
-    served = use_exported(config, file, num_threads=2)
+def test_settings_of_the_old_modules_do_not_reach_the_new(config, files):
+    file = files['.onnx', False]
+    before = copy.deepcopy(config.model)
+    served = use_exported(config.model, file, num_threads=2)
     assert served.backbone == dict(
         type='ExportedNetwork', path=str(file), precision=None, num_threads=2
     )
-    assert config.backbone.type == 'OneConvolution'
+    assert config.model == before
 
 
+def test_exception_for_what_decoded_keypoints_cannot_do(config, files):
+    file = files['.onnx', True]
+    with pytest.raises(ValueError, match='flip_test=False'):
+        use_exported(with_test_cfg(config, flip_test=True), file)
+    served = use_exported(with_test_cfg(config, output_heatmaps=True), file)
+    with pytest.raises(ValueError, match='no heatmaps'):
+        predict(served)
+
+
+@BOTH
 @pytest.mark.parametrize(
     ('head', 'name'),
     [
-        (dict(decoder=dict(CODEC, input_size=(24, 32))), r'12x16 .*\(24, 32\)'),
-        (dict(decoder=dict(CODEC, heatmap_size=(6, 8))), r'8, 6\).*got \(1, 5, 4, 3\)'),
-        (dict(out_channels=17), r'out_channels=17.*\(1, 5, 4, 3\)'),
+        (dict(decoder=dict(input_size=(24, 32))), r'48x64 .*\(24, 32\)'),
+        (dict(decoder=dict(heatmap_size=(6, 8))), r'8, 6\).*got \(1, 17, 16, 12\)'),
+        (dict(out_channels=5), r'out_channels=5.*\(1, 17, 16, 12\)'),
         (dict(decoder=None), 'decoder'),
         (dict(type='SimCCHead'), 'SimCCHead'),
     ],
 )
-def test_exception_for_a_config_that_does_not_fit(file, head, name):
+def test_exception_for_a_config_that_does_not_fit(config, files, suffix, head, name):
+    model = copy.deepcopy(config.model)
+    model.head.update(head)  # merges the decoder
     with pytest.raises(ValueError, match=name):
-        use_exported(model_config(head), file)
+        use_exported(model, files[suffix, False])
 
 
-@SUFFIXES
-def test_exception_for_nan(tmp_path, suffix):
-    file = save(tmp_path / f'broken{suffix}', weight=WEIGHT * np.float32('nan'))
+def test_exception_for_nan(config, graphs, tmp_path):
+    graph = copy.deepcopy(graphs[False])
+    for weight in graph.graph.initializer:
+        nan = np.full(weight.dims, np.nan, np.float32)
+        if len(weight.dims) == 4:
+            weight.CopyFrom(onnx.numpy_helper.from_array(nan, weight.name))
+    file = write_graph(graph, tmp_path / 'x.onnx')
     with pytest.raises(ValueError, match='NaN'):
-        use_exported(model_config(), file)
+        use_exported(config.model, file)
 
 
-def test_defaults_of_the_head_are_those_of_its_class(tmp_path):
-    file = save(tmp_path / 'network.onnx', size=(192, 256))
-    config = model_config()
-    config.head = dict(type='LDCRNHead', out_channels=5)
-    assert use_exported(config, file).head.decoder == PAPER_DECODER
+def test_defaults_of_the_head_are_those_of_its_class(config, files, monkeypatch):
+    monkeypatch.setitem(PAPER_DECODER, 'input_size', (48, 64))
+    monkeypatch.setitem(PAPER_DECODER, 'heatmap_size', (12, 16))
+    model = ConfigDict(config.model, head=dict(type='LDCRNHead'))
+    model = with_test_cfg(ConfigDict(model=model))
+    assert use_exported(model, files['.onnx', False]).head.decoder == PAPER_DECODER

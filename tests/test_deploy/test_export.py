@@ -16,54 +16,45 @@ from mmpose.codecs import SimCCLabel
 from ldcrn_mm.deploy import open_runtime
 from ldcrn_mm.deploy.export import check, export_onnx, export_openvino, to_onnx
 
-from .conftest import IMAGES, array, write
+from .conftest import IMAGES, SUFFIXES, noise, write, write_graph
 
-SUFFIXES = pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
+BOTH = pytest.mark.parametrize('suffix', SUFFIXES)
 
 
 def relative_error(found, expected):
     return np.abs(found - expected).max() / np.abs(expected).max()
 
 
-def kinds_of(file):
-    if file.suffix == '.onnx':
-        return Counter(node.op_type for node in onnx.load(file).graph.node)
-    nodes = openvino.Core().read_model(file).get_ops()
-    return Counter(node.get_type_name() for node in nodes)
-
-
 class TestFiles:
-    @SUFFIXES
-    def test_heatmaps(self, runtimes, heatmaps, suffix):
-        for count in (1, 3):
-            found = runtimes[suffix, False](IMAGES[:count].numpy())
-            assert relative_error(found, heatmaps[:count]) < 1e-5
+    @BOTH
+    @pytest.mark.parametrize('count', [1, 3])
+    def test_heatmaps(self, runtimes, heatmaps, suffix, count):
+        found = runtimes[suffix, False](IMAGES[:count].numpy())
+        assert relative_error(found, heatmaps[:count]) < 1e-5
 
-    @SUFFIXES
+    @BOTH
     def test_keypoints(self, runtimes, estimator, heatmaps, suffix):
-        runtime = runtimes[suffix, True]
-        assert runtime.decoded
-        for keypoints, scores, maps in zip(*runtime(IMAGES.numpy()), heatmaps):
+        found = runtimes[suffix, True](IMAGES.numpy())
+        for keypoints, scores, maps in zip(*found, heatmaps):
             expected = estimator.head.decoder.decode(maps)
             np.testing.assert_allclose(keypoints, expected[0][0], atol=1e-4)
             np.testing.assert_allclose(scores, expected[1][0], rtol=1e-4, atol=1e-4)
 
-    def test_onnx_has_only_the_operations_of_the_network(self, estimator, files):
-        file = files['.onnx', False]
-        kinds = kinds_of(file)
+    def test_the_graph_has_only_the_operations_of_the_network(self, estimator, files):
+        nodes = onnx.load(files['.onnx', False]).graph.node
+        kinds = Counter(node.op_type for node in nodes)
         assert set(kinds) == {
             'Add', 'BatchNormalization', 'Concat', 'Conv', 'Relu', 'Resize',
         }  # fmt: skip
         convs = [m for m in estimator.modules() if isinstance(m, torch.nn.Conv2d)]
         assert kinds['Conv'] == len(convs)
-        nodes = onnx.load(file).graph.node
         made_by = {name: node.op_type for node in nodes for name in node.output}
         for node in nodes:  # a norm after a convolution is folded into it
             if node.op_type == 'BatchNormalization':
                 assert made_by[node.input[0]] != 'Conv'
 
-    def test_openvino_has_only_the_operations_of_the_network(self, files):
-        assert set(kinds_of(files['.xml', False])) == {
+        nodes = openvino.Core().read_model(files['.xml', False]).get_ops()
+        assert {node.get_type_name() for node in nodes} == {
             'Add', 'Concat', 'Constant', 'Convolution', 'Interpolate', 'Multiply',
             'Parameter', 'Relu', 'Result',
         }  # fmt: skip
@@ -78,9 +69,9 @@ class TestFiles:
         [('.onnx', 'fp16'), ('.xml', 'fp16'), ('.xml', 'bf16')],
     )
     def test_lower_precision(
-        self, estimator, traced, heatmaps, files, tmp_path, suffix, precision
+        self, graphs, heatmaps, files, tmp_path, suffix, precision
     ):
-        low = write(estimator, tmp_path / f'low{suffix}', precision=precision)
+        low = write_graph(graphs[False], tmp_path / f'x{suffix}', precision=precision)
         runtime = open_runtime(low, num_threads=1)
         assert runtime.precision == precision
         error = relative_error(runtime(IMAGES.numpy()), heatmaps)
@@ -94,52 +85,48 @@ class TestFiles:
 
     @pytest.mark.slow
     def test_size_and_opset(self, estimator, tmp_path):
-        file = export_onnx(estimator, tmp_path / 'other.onnx', (32, 40), opset=18)
+        file = export_onnx(estimator, tmp_path / 'x.onnx', (32, 40), opset=18)
         images = IMAGES[:, :, :40, :32]
         with torch.no_grad():
             expected = estimator(images, None, mode='tensor').numpy()
-        runtime = open_runtime(file)
-        assert runtime.input_size == (32, 40)
-        assert relative_error(runtime(images.numpy()), expected) < 1e-5
+        assert relative_error(open_runtime(file)(images.numpy()), expected) < 1e-5
         assert [o.version for o in onnx.load(file).opset_import if not o.domain] == [18]
 
-    @SUFFIXES
+    @BOTH
     def test_a_full_disk_leaves_what_was_there(
-        self, estimator, traced, tmp_path, monkeypatch, suffix
+        self, graphs, tmp_path, monkeypatch, suffix
     ):
         def no_space(descriptor):
             os.truncate(descriptor, 1)
             raise OSError('no space left on device')
 
-        file = write(estimator, tmp_path / f'tiny{suffix}')
+        file = write_graph(graphs[False], tmp_path / f'tiny{suffix}')
         before = {file: file.read_bytes() for file in tmp_path.iterdir()}
         monkeypatch.setattr('os.fsync', no_space)
         with pytest.raises(OSError, match='no space left'):
-            write(estimator, file, decode=True)
+            write_graph(graphs[True], file)
         assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
     @pytest.mark.parametrize(
-        ('suffix', 'options', 'name'),
+        ('file', 'options', 'name'),
         [
-            ('.onnx', dict(precision='bf16'), "precision.*'fp16'.*'bf16'"),
-            ('.xml', dict(precision='fp8'), "precision.*'fp8'"),
-            ('.onnx', dict(precision='int8'), 'calibration'),
-            ('.xml', dict(precision='int8'), 'calibration'),
-            ('.onnx', dict(opset=9), 'opset.* 9'),
-            ('.xml', dict(opset=99), 'opset.* 99'),
-            ('.onnx', dict(size=(44, 64)), 'multiples of 8'),
+            ('x.onnx', dict(precision='bf16'), "precision.*'fp16'.*'bf16'"),
+            ('x.xml', dict(precision='fp8'), "precision.*'fp8'"),
+            ('x.onnx', dict(precision='int8'), 'calibration'),
+            ('x.xml', dict(precision='int8'), 'calibration'),
+            ('x.onnx', dict(opset=9), 'opset.* 9'),
+            ('x.xml', dict(opset=99), 'opset.* 99'),
+            ('x.onnx', dict(size=(44, 64)), 'multiples of 8'),
         ],
     )
-    def test_exception_for_options(self, estimator, tmp_path, suffix, options, name):
+    def test_exception_for_options(self, estimator, tmp_path, file, options, name):
         with pytest.raises(ValueError, match=name):
-            write(estimator, tmp_path / f'x{suffix}', **options)
+            write(estimator, tmp_path / file, **options)
         assert not list(tmp_path.iterdir())
 
-    def test_exception_for_another_suffix(self, estimator, tmp_path):
+    def test_exception_for_other_arguments(self, estimator, tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=r'\.xml'):
             export_openvino(estimator, tmp_path / 'x.onnx')
-
-    def test_exception_without_codec_and_size(self, estimator, monkeypatch):
         monkeypatch.setattr(estimator.head, 'decoder', None)
         with pytest.raises(ValueError, match='size'):
             to_onnx(estimator)
@@ -187,7 +174,7 @@ class TestCheck:
     def model(self, estimator):
         return Model(estimator.head, self.HEATMAPS)
 
-    @SUFFIXES
+    @BOTH
     @pytest.mark.parametrize('decode', [False, True])
     def test_files_agree(self, estimator, runtimes, suffix, decode):
         agrees, found = check(estimator, runtimes[suffix, decode], IMAGES)
@@ -244,13 +231,13 @@ class TestCheck:
 
     def test_several_outputs(self, estimator):
         decoder = SimCCLabel(input_size=(48, 64))
-        outputs = [array(2, 17, sides, seed=sides) for sides in (96, 128)]
+        outputs = [noise(2, 17, sides, seed=sides).numpy() for sides in (96, 128)]
         model = Model(estimator.head, *outputs, decoder=decoder)
         assert check(model, Runtime(*outputs), self.NUMBERS)[0]
         assert not check(model, Runtime(outputs[0], -outputs[1]), self.NUMBERS)[0]
 
     def test_exception_for_another_shape(self, model):
-        with pytest.raises(ValueError, match=r'\(2, 2, 16, 12\).*\(2, 1, 16, 12\)'):
+        with pytest.raises(ValueError, match=r'\(2, 1, 16, 12\).*\(2, 2, 16, 12\)'):
             check(model, Runtime(self.HEATMAPS.repeat(2, axis=1)), self.NUMBERS)
 
 

@@ -89,26 +89,19 @@ class TestDeployDCRM:
         found = DeployDCRM(module)(x)
         torch.testing.assert_close(found, module(x), rtol=1e-11, atol=1e-11)
 
-    def test_only_norms_before_a_relu_of_concatenated_maps_are_left(self):
+    def test_one_wide_convolution_and_few_norms(self):
         form = DeployDCRM(dcrm())
         norms = [m for m in form.modules() if isinstance(m, nn.BatchNorm2d)]
         # Of three layers for the channels of the input, of two for the grown ones.
         assert sorted(norm.num_features for norm in norms) == [4, 6, 6, 6, 8]
-
-    def test_one_convolution_computes_all_shortcuts_of_the_input(self):
-        sizes = [
-            (conv.in_channels, conv.out_channels)
-            for conv in convolutions(DeployDCRM(dcrm()))
-            if conv.kernel_size == (3, 3)
-        ]
-        assert sorted(sizes) == [(4, 4), (6, 12), (8, 4), (8, 4), (8, 4), (8, 4)]
-
-    def test_the_number_of_multiply_adds_stays(self):
-        found, expected = (
+        convs = [conv for conv in convolutions(form) if conv.kernel_size == (3, 3)]
+        sizes = sorted((conv.in_channels, conv.out_channels) for conv in convs)
+        assert sizes == [(4, 4), (6, 12), (8, 4), (8, 4), (8, 4), (8, 4)]
+        weights, expected = (
             sum(conv.weight.numel() for conv in convolutions(module))
-            for module in (DeployDCRM(dcrm()), dcrm())
+            for module in (form, dcrm())
         )
-        assert found == expected
+        assert weights == expected
 
     @pytest.mark.parametrize(
         ('norm_cfg', 'possible'),
@@ -131,14 +124,6 @@ class TestDeployForm:
         x = double(2, 3, 32, 48)
         found = deploy_form(backbone)(x)
         torch.testing.assert_close(found, backbone.eval()(x), rtol=1e-10, atol=1e-10)
-
-    def test_single_precision_agrees_to_its_rounding(self, estimator):
-        x = noise(2, 3, 64, 48)
-        with torch.no_grad():
-            expected = estimator(x, None, mode='tensor')
-            found = deploy_form(estimator)(x, None, mode='tensor')
-        assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
-        assert torch.equal(found.flatten(2).argmax(-1), expected.flatten(2).argmax(-1))
 
     @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
     def test_it_predicts_as_an_estimator_of_mmpose(self, estimator, layout):

@@ -7,10 +7,10 @@ import pytest
 
 from ldcrn_mm.deploy import deploy_form, open_runtime
 
-from .conftest import IMAGES, array, write
+from .conftest import IMAGES, SUFFIXES, noise, write, write_graph
 
-SUFFIXES = pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
-INT8 = dict(precision='int8', calibration=array(8, 3, 64, 48, seed=2))
+BOTH = pytest.mark.parametrize('suffix', SUFFIXES)
+INT8 = dict(precision='int8', calibration=noise(8, 3, 64, 48, seed=2).numpy())
 
 
 def weights_of(file):
@@ -29,12 +29,12 @@ def weights_of(file):
     return [(maker.op_type, stored[maker.input[0]]) for maker in makers]
 
 
-@SUFFIXES
-def test_heatmaps_are_about_those_of_the_estimator(
-    estimator, traced, heatmaps, graphs, tmp_path, suffix
-):
-    file = write(estimator, tmp_path / f'int8{suffix}', **INT8)
+@BOTH
+def test_heatmaps_are_about_those_of_the_estimator(heatmaps, graphs, tmp_path, suffix):
+    file = write_graph(graphs[False], tmp_path / f'int8{suffix}', **INT8)
     runtime = open_runtime(file, num_threads=1)
+    with pytest.raises(ValueError, match=r'must be int8, got fp32'):
+        open_runtime(file, 'fp32')
     error = runtime(IMAGES.numpy()) - heatmaps
     assert runtime.precision == 'int8'
     assert 1e-4 < np.linalg.norm(error) / np.linalg.norm(heatmaps) < 0.15
@@ -51,7 +51,7 @@ def test_heatmaps_are_about_those_of_the_estimator(
 
 
 @pytest.mark.slow
-@SUFFIXES
+@BOTH
 def test_the_decoding_is_not_quantized(estimator, tmp_path, suffix):
     form = deploy_form(estimator)
     runtimes = [

@@ -1,20 +1,26 @@
-"""Both runtimes, on a network of one convolution. PyTorch is the oracle."""
+"""Both runtimes, on the tiny estimator. PyTorch is the oracle."""
 
 import copy
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import onnx
 import openvino
 import pytest
 import torch
 
 from ldcrn_mm.deploy import is_exported, open_runtime
 
-from .conftest import WEIGHT, array, one_convolution, save
+from .conftest import IMAGES, SUFFIXES, noise, write_graph
 
-PRECISION = 'ldcrn_mm.precision'
-SUFFIXES = pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
+BOTH = pytest.mark.parametrize('suffix', SUFFIXES)
+ARRAY = IMAGES.numpy()
+
+
+def assert_close(found, expected):
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(
@@ -32,165 +38,135 @@ def test_is_exported(name, expected):
 
 class TestOutputs:
     @pytest.mark.parametrize('count', [1, 3, 7])
-    @pytest.mark.parametrize('num_threads', [None, 1])
-    def test_any_number_of_images(self, file, count, num_threads):
-        images = array(count, 3, 16, 12)
-        heatmaps = open_runtime(file, num_threads=num_threads)(images)
-        assert heatmaps.dtype == np.float32
-        np.testing.assert_allclose(heatmaps, one_convolution(images), atol=1e-5)
+    def test_any_number_of_images(self, runtime, heatmaps, count):
+        which = np.arange(count) % 3
+        assert_close(runtime(ARRAY[which]), heatmaps[which])
 
-    def test_results_of_earlier_calls_stay(self, file):
-        runtime = open_runtime(file)
-        images = array(1, 3, 16, 12)
-        first = runtime(images)
-        runtime(images + 1)
-        np.testing.assert_allclose(first, one_convolution(images), atol=1e-5)
+    def test_results_of_earlier_calls_stay(self, runtime, heatmaps):
+        first = runtime(ARRAY[:1])
+        runtime(ARRAY[1:2])
+        assert_close(first, heatmaps[:1])
 
-    def test_a_copy_computes_the_same(self, file):
-        images = array(1, 3, 16, 12)
-        copied = copy.deepcopy(open_runtime(file))
-        np.testing.assert_allclose(copied(images), one_convolution(images), atol=1e-5)
+    def test_a_copy_computes_the_same(self, runtime, heatmaps):
+        assert_close(copy.deepcopy(runtime)(ARRAY), heatmaps)
 
-    def test_images_need_not_be_contiguous(self, file):
-        images = array(2, 3, 12, 16).transpose(0, 1, 3, 2)
-        found = open_runtime(file)(images)
-        np.testing.assert_allclose(found, one_convolution(images.copy()), atol=1e-5)
+    def test_images_need_not_be_contiguous(self, runtime, heatmaps):
+        assert_close(runtime(np.asfortranarray(ARRAY)), heatmaps)
 
-    @SUFFIXES
-    def test_several_outputs_are_a_tuple_in_their_order(self, tmp_path, suffix):
-        names = ('keypoints', 'scores')
-        runtime = open_runtime(save(tmp_path / f'two{suffix}', outputs=names))
-        outputs = runtime(array(3, 3, 16, 12))
-        assert runtime.output_names == names
-        assert runtime.decoded
-        assert [output.shape for output in outputs] == [(3, 5, 4, 3)] * 2
+    @BOTH
+    def test_description(self, runtimes, suffix):
+        for decode, names in ((False, ('heatmaps',)), (True, ('keypoints', 'scores'))):
+            runtime = runtimes[suffix, decode]
+            assert (runtime.output_names, runtime.decoded) == (names, decode)
+            assert (runtime.input_size, runtime.precision) == ((48, 64), 'fp32')
+            assert runtime.name.startswith(('ONNX Runtime 1', 'OpenVINO 20'))
+            assert runtime.name.endswith(', CPU')
 
-    def test_description(self, file):
-        runtime = open_runtime(file)
-        assert (runtime.input_size, runtime.precision) == ((12, 16), 'fp32')
-        assert (runtime.output_names, runtime.decoded) == (('heatmaps',), False)
-        expected = {'.onnx': 'ONNX Runtime 1', '.xml': 'OpenVINO 20'}[file.suffix]
-        assert runtime.name.startswith(expected)
-        assert runtime.name.endswith(', CPU')
+    @pytest.mark.parametrize(
+        'num_calls', [200, pytest.param(2000, marks=pytest.mark.slow)]
+    )
+    def test_threads_get_the_outputs_of_their_own_images(self, runtime, num_calls):
+        inputs = [noise(1 + i % 2, 3, 64, 48, seed=i).numpy() for i in range(40)]
+        expected = [runtime(images) for images in inputs]
+        with ThreadPoolExecutor(8) as pool:
+            found = pool.map(lambda i: runtime(inputs[i % 40]), range(num_calls))
+            for i, one in enumerate(found):
+                assert_close(one, expected[i % 40])
 
-
-def call_from_threads(file, num_calls, batches=(1,)):
-    """Calls one runtime from 8 threads. Every call has to return its own outputs."""
-    runtime = open_runtime(file, num_threads=1)
-    inputs = [array(batches[i % len(batches)], 3, 64, 48, seed=i) for i in range(40)]
-    expected = [one_convolution(images) for images in inputs]
-    with ThreadPoolExecutor(8) as pool:
-        found = pool.map(lambda i: runtime(inputs[i % 40]), range(num_calls))
-        for i, heatmaps in enumerate(found):
-            np.testing.assert_allclose(heatmaps, expected[i % 40], atol=1e-4)
-
-
-@SUFFIXES
-@pytest.mark.parametrize('num_calls', [200, pytest.param(2000, marks=pytest.mark.slow)])
-def test_threads_get_the_outputs_of_their_own_images(tmp_path, suffix, num_calls):
-    file = save(tmp_path / f'network{suffix}', size=(48, 64))
-    call_from_threads(file, num_calls, batches=(1, 2, 3))
+    def test_openvino_compiles_few_batch_sizes(self, files):
+        runtime = open_runtime(files['.xml', False], num_threads=1)
+        for count in (3, 1, 2):
+            runtime(ARRAY[:count])
+        assert sorted(runtime._compiled) == [1, 2]
 
 
 class TestErrors:
     @pytest.mark.parametrize(
-        'shape', [(1, 3, 12, 16), (1, 1, 16, 12), (3, 16, 12), (0, 3, 16, 12), ()]
-    )
-    def test_shape_of_images(self, file, shape):
-        with pytest.raises(ValueError, match=r'\(N, 3, 16, 12\)'):
-            open_runtime(file)(np.zeros(shape, np.float32))
-
-    @pytest.mark.parametrize(
         ('images', 'error', 'name'),
         [
-            (torch.zeros(1, 3, 16, 12), TypeError, 'Tensor'),
+            (np.zeros((1, 3, 48, 64), np.float32), ValueError, r'\(N, 3, 64, 48\)'),
+            (np.zeros((1, 1, 64, 48), np.float32), ValueError, r'\(N, 3, 64, 48\)'),
+            (np.zeros((3, 64, 48), np.float32), ValueError, r'\(N, 3, 64, 48\)'),
+            (np.zeros((0, 3, 64, 48), np.float32), ValueError, 'N > 0'),
+            (np.zeros((1, 3, 64, 48), np.uint8), ValueError, 'uint8'),
+            (torch.zeros(1, 3, 64, 48), TypeError, 'Tensor'),
             ([[0.0]], TypeError, 'list'),
-            (np.zeros((1, 3, 16, 12), np.uint8), ValueError, 'uint8'),
         ],
     )
-    def test_type_of_images(self, file, images, error, name):
+    def test_images(self, runtime, images, error, name):
         with pytest.raises(error, match=name):
-            open_runtime(file)(images)
+            runtime(images)
 
-    @SUFFIXES
+    @BOTH
     @pytest.mark.parametrize('value', [np.nan, np.inf])
-    def test_outputs_that_are_not_finite(self, tmp_path, suffix, value):
-        weight = WEIGHT.copy()
-        weight[2] = value
-        file = save(tmp_path / f'broken{suffix}', weight=weight)
+    def test_values_that_are_not_finite(self, graphs, tmp_path, suffix, value):
+        graph = copy.deepcopy(graphs[False])
+        weight = next(each for each in graph.graph.initializer if len(each.dims) == 4)
+        broken = onnx.numpy_helper.to_array(weight).copy()
+        broken[0, 0, 0, 0] = value
+        weight.CopyFrom(onnx.numpy_helper.from_array(broken, weight.name))
+        file = write_graph(graph, tmp_path / f'broken{suffix}')
         with pytest.raises(ValueError, match=f'broken{suffix}.*NaN'):
-            open_runtime(file)(array(1, 3, 16, 12))
+            open_runtime(file, num_threads=1)(ARRAY)
 
-    def test_missing_file(self, file):
-        with pytest.raises(FileNotFoundError, match=f'elsewhere{file.suffix}'):
-            open_runtime(file.with_stem('elsewhere'))
-
-    @SUFFIXES
-    def test_broken_file(self, tmp_path, suffix):
+    @BOTH
+    def test_files(self, tmp_path, suffix):
         file = tmp_path / f'broken{suffix}'
+        with pytest.raises(FileNotFoundError, match=file.name):
+            open_runtime(file)
         file.write_text('nonsense')
         with pytest.raises(ValueError, match=file.name):
             open_runtime(file)
-
-    def test_file_of_another_kind(self, tmp_path):
         with pytest.raises(ValueError, match=r'checkpoint\.pth.*\.onnx .*\.xml'):
             open_runtime(tmp_path / 'checkpoint.pth')
 
-    @SUFFIXES
-    @pytest.mark.parametrize(
-        ('network', 'name'),
-        [(dict(size=(None, None)), 'fixed height'), (dict(inputs=2), 'one input.* 2')],
-    )
-    def test_inputs_of_the_network(self, tmp_path, suffix, network, name):
-        file = save(tmp_path / f'network{suffix}', **network)
-        with pytest.raises(ValueError, match=name):
-            open_runtime(file)
+    def test_inputs_of_the_network(self, files, tmp_path):
+        network = openvino.Core().read_model(files['.xml', False])
+        network.reshape([-1, 3, -1, -1])
+        openvino.save_model(network, tmp_path / 'any_size.xml')
+        graph = onnx.load(files['.onnx', False])
+        more = graph.graph.input.add()
+        more.CopyFrom(graph.graph.input[0])
+        more.name = 'more'
+        onnx.save(graph, tmp_path / 'two_inputs.onnx')
+        for name, expected in (('any_size.xml', 'fixed'), ('two_inputs.onnx', 'got 2')):
+            with pytest.raises(ValueError, match=f'{name}.*{expected}'):
+                open_runtime(tmp_path / name)
 
-    def test_number_of_threads(self, file):
+    @BOTH
+    def test_number_of_threads(self, files, suffix):
         with pytest.raises(ValueError, match='num_threads'):
-            open_runtime(file, num_threads=0)
+            open_runtime(files[suffix, False], num_threads=0)
 
     @pytest.mark.parametrize('module', ['onnxruntime', 'openvino'])
-    def test_runtime_that_is_not_installed(self, tmp_path, monkeypatch, module):
+    def test_runtime_that_is_not_installed(self, files, monkeypatch, module):
         suffix = dict(onnxruntime='.onnx', openvino='.xml')[module]
-        file = save(tmp_path / f'network{suffix}')
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(ImportError, match=f'pip install {module}'):
-            open_runtime(file)
+            open_runtime(files[suffix, False])
 
 
 class TestPrecision:
     @pytest.mark.parametrize(
-        ('suffix', 'stored', 'wanted', 'found'),
+        ('suffix', 'stored', 'wanted', 'expected'),
         [
-            ('.onnx', None, None, 'fp32'),
             ('.onnx', 'fp16', None, 'fp16'),
-            ('.onnx', 'int8', 'int8', 'int8'),
-            ('.xml', None, None, 'fp32'),
-            ('.xml', None, 'bf16', 'bf16'),
+            ('.xml', 'fp32', 'bf16', 'bf16'),
             ('.xml', 'bf16', None, 'bf16'),
             ('.xml', 'bf16', 'fp32', 'fp32'),
-            ('.xml', 'int8', None, 'int8'),
+            ('.onnx', 'fp32', 'bf16', ValueError),
+            ('.xml', 'fp32', 'int8', ValueError),
         ],
     )
-    def test_of_the_file_or_as_wanted(self, tmp_path, suffix, stored, wanted, found):
-        notes = {PRECISION: stored} if stored else {}
-        file = save(tmp_path / f'network{suffix}', **notes)
-        assert open_runtime(file, wanted).precision == found
-
-    @pytest.mark.parametrize(
-        ('suffix', 'stored', 'wanted', 'choice'),
-        [
-            ('.onnx', 'fp32', 'bf16', 'must be fp32, got'),
-            ('.onnx', 'int8', 'fp32', 'must be int8, got'),
-            ('.xml', 'fp32', 'int8', 'bf16 or fp16 or fp32'),
-            ('.xml', 'int8', 'fp32', 'must be int8, got'),
-        ],
-    )
-    def test_exception_for_others(self, tmp_path, suffix, stored, wanted, choice):
-        file = save(tmp_path / f'network{suffix}', **{PRECISION: stored})
-        with pytest.raises(ValueError, match=f'precision.*{choice}'):
-            open_runtime(file, wanted)
+    def test_of_the_file_or_as_wanted(
+        self, graphs, tmp_path, suffix, stored, wanted, expected
+    ):
+        file = write_graph(graphs[False], tmp_path / f'x{suffix}', precision=stored)
+        if expected is ValueError:
+            with pytest.raises(ValueError, match=f'precision.*fp32.*got {wanted}'):
+                open_runtime(file, wanted)
+        else:
+            assert open_runtime(file, wanted).precision == expected
 
     @pytest.mark.parametrize(
         ('precision', 'able', 'hint'),
@@ -202,20 +178,7 @@ class TestPrecision:
             ('fp16', ['BF16', 'FP16'], 'f16'),
         ],
     )
-    def test_hint_for_openvino(self, tmp_path, monkeypatch, precision, able, hint):
+    def test_hint_for_openvino(self, files, monkeypatch, precision, able, hint):
         monkeypatch.setattr(openvino.Core, 'get_property', lambda *names: able)
-        runtime = open_runtime(save(tmp_path / 'network.xml'), precision)
+        runtime = open_runtime(files['.xml', False], precision)
         assert runtime._options['INFERENCE_PRECISION_HINT'] == hint
-
-    def test_bfloat16_computes_about_the_same(self, tmp_path):
-        runtime = open_runtime(save(tmp_path / 'network.xml'), 'bf16')
-        images = array(2, 3, 16, 12)
-        expected = one_convolution(images)
-        assert np.abs(runtime(images) - expected).max() < 0.02 * np.abs(expected).max()
-
-
-def test_openvino_compiles_few_batch_sizes(tmp_path):
-    runtime = open_runtime(save(tmp_path / 'network.xml'))
-    for count in (7, 5, 3, 8, 1):
-        runtime(array(count, 3, 16, 12))
-    assert sorted(runtime._compiled) == [1, 2, 4, 8]

@@ -10,6 +10,7 @@ from mmengine.fileio import load
 from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 
+from ldcrn_mm import checkpoint as checkpoints
 from ldcrn_mm.deploy import export, open_runtime
 from ldcrn_mm.deploy.form import DeployDCRM
 
@@ -98,6 +99,19 @@ def ended(run, capsys, *arguments, **kwargs):
     return capsys.readouterr().err if code == 2 else str(code)
 
 
+@pytest.fixture
+def written(monkeypatch, exported):
+    """The networks that would be exported. The file is always the same."""
+    networks = []
+
+    def export_onnx(model, path, size, **options):
+        networks.append(model)
+        path.write_bytes(exported[1].read_bytes())
+
+    monkeypatch.setattr(export, 'export_onnx', export_onnx)
+    return networks
+
+
 @pytest.mark.slow
 def test_every_option_reaches_the_file(run, tmp_path):
     printed = run(
@@ -121,61 +135,46 @@ def test_int8_is_calibrated_on_the_data_of_the_config(run, tmp_path, kind, out):
     assert 'against PyTorch on 3 people of train_dataloader' in printed
 
 
-@pytest.mark.parametrize(('options', 'form'), [([], True), (['--no-deploy'], False)])
-def test_the_deploy_form_is_exported_unless_unwanted(
-    run, exported, monkeypatch, options, form
-):
-    networks = []
-
-    def export_onnx(model, path, size, **options):
-        networks.append(model)
-        path.write_bytes(exported[1].read_bytes())
-
-    monkeypatch.setattr(export, 'export_onnx', export_onnx)
+@pytest.mark.parametrize(('options', 'deploy'), [([], True), (['--no-deploy'], False)])
+def test_the_deploy_form_is_exported_unless_unwanted(run, written, options, deploy):
     run('--format', 'onnx', *options)
-    assert any(isinstance(m, DeployDCRM) for m in networks[0].modules()) is form
+    assert any(isinstance(m, DeployDCRM) for m in written[0].modules()) is deploy
 
 
 def test_a_file_that_disagrees_is_kept_and_the_exit_status_says_so(
-    run, capsys, monkeypatch, tmp_path, exported
+    run, capsys, monkeypatch, tmp_path, written
 ):
-    def export_another(model, path, size, **options):
-        path.write_bytes(exported[1].read_bytes())
-
-    def other_weights(model, *args):
-        load_weights(model, *args)
+    def other_weights(model, *arguments):
+        load_weights(model, *arguments)
         model.head.final_layer.weight.data *= 1.01
 
-    from ldcrn_mm import checkpoint
-
-    load_weights = checkpoint.load_weights
-    monkeypatch.setattr(export, 'export_onnx', export_another)
-    monkeypatch.setattr(checkpoint, 'load_weights', other_weights)
+    load_weights = checkpoints.load_weights
+    monkeypatch.setattr(checkpoints, 'load_weights', other_weights)
     message = ended(run, capsys, '--format', 'onnx')
     assert 'does not agree with the model. It was not deleted.' in message
     assert (tmp_path / 'x.onnx').is_file()
 
 
 @pytest.mark.parametrize(
-    ('options', 'message'),
+    ('options', 'name'),
     [
-        ('--format onnx --precision bf16', '--precision must be fp32, fp16, int8'),
-        ('--format openvino', 'must end in .xml'),
-        ('--format onnx --size 192', "as in 256x192, got '192'"),
-        ('--format onnx --opset 9', 'opset must be from 18'),
-        ('--format onnx --size 44x64', 'multiples of 8'),
-        ('--format onnx --images nowhere', 'nowhere'),
-        ('--format onnx --precision int8 --calibration-size 0', 'positive, got 0'),
-        ('--format onnx --cfg-options model.type.x=1', 'model.type.x=1 does not fit'),
+        ('onnx --precision bf16', '--precision must be fp32, fp16, int8'),
+        ('openvino', 'must end in .xml'),
+        ('onnx --size 192', "as in 256x192, got '192'"),
+        ('onnx --opset 9', 'opset'),
+        ('onnx --size 44x64', 'multiples of 8'),
+        ('onnx --images nowhere', 'nowhere'),
+        ('onnx --precision int8 --calibration-size 0', '--calibration-size'),
+        ('onnx --cfg-options model.type.x=1', 'model.type.x=1'),
         (
-            '--format onnx --precision int8 --cfg-options '
+            'onnx --precision int8 --cfg-options '
             'train_dataloader.dataset.ann_file=nowhere.json',
             'nowhere.json',
         ),
     ],
 )
-def test_wrong_usage_is_explained(run, capsys, options, message):
-    assert message in ended(run, capsys, *options.split())
+def test_wrong_usage_is_explained(run, capsys, options, name):
+    assert name in ended(run, capsys, '--format', *options.split())
 
 
 @pytest.mark.parametrize(
@@ -189,23 +188,27 @@ def test_wrong_usage_is_explained(run, capsys, options, message):
 def test_existing_files_are_replaced_only_on_request(
     run, capsys, tmp_path, kind, out, existing
 ):
-    (tmp_path / existing).write_text('precious')
+    file = tmp_path / existing
+    file.write_text('precious')
     message = ended(run, capsys, '--format', kind, out=out)
     assert f'{existing} exists' in message
     assert '--overwrite' in message
-    assert (tmp_path / existing).read_text() == 'precious'
+    assert file.read_text() == 'precious'
+
+    file.unlink()
+    file.mkdir()
+    message = ended(run, capsys, '--format', kind, '--overwrite', out=out)
+    assert f'folder {file}' in message
 
 
-def test_a_folder_is_not_replaced(run, capsys, tmp_path):
-    (tmp_path / 'x.onnx').mkdir()
-    message = ended(run, capsys, '--format', 'onnx', '--overwrite')
-    assert 'the folder' in message
+def test_overwrite(run, written, tmp_path):
+    (tmp_path / 'x.onnx').write_text('not precious')
+    assert run('--format', 'onnx', '--overwrite').endswith('done\n')
 
 
-def test_a_missing_config_or_checkpoint_is_named(tool, config, checkpoint, capsys):
-    for words in (('nowhere.py', checkpoint), (config, 'nowhere.pth')):
-        module = tool('export.py', *words, '--format', 'onnx')
-        with pytest.raises(SystemExit, match='2'):
-            module.main()
-        missing = 'nowhere.py' if words[0] != config else 'nowhere.pth'
-        assert f'not found: {missing}' in capsys.readouterr().err
+@pytest.mark.parametrize('missing', ['nowhere.py', 'nowhere.pth'])
+def test_a_missing_config_or_checkpoint_is_named(tool, config, capsys, missing):
+    words = [missing if missing.endswith('.py') else config, 'nowhere.pth']
+    with pytest.raises(SystemExit, match='2'):
+        tool('export.py', *words, '--format', 'onnx').main()
+    assert missing in capsys.readouterr().err
