@@ -1,20 +1,18 @@
-"""Uses a trained network fast: its deploy form, exported files and their runtimes.
+"""Use a trained network fast: its deploy form, exported files and their runtimes.
 
 ::
 
     from ldcrn_mm.deploy import open_runtime
 
     network = open_runtime('ldcrn.onnx')
-    heatmaps = network(images)  # (N, 3, H, W), normalised as the config says
+    heatmaps = network(images)  # (N, 3, H, W), normalised like the config does it
 
-Writing files needs more libraries and is imported from where it stands:
-``from ldcrn_mm.deploy.export_onnx import export_onnx``.
+Exporting needs more libraries: ``from ldcrn_mm.deploy.export import export_onnx``.
 """
 
-from .exported_estimator import use_exported
+from .estimator import use_exported
 from .form import deploy_form
-from .opening import SUFFIXES, is_exported, open_runtime
-from .runtime import Runtime
+from .runtime import SUFFIXES, Runtime, is_exported, open_runtime
 
 __all__ = [
     'SUFFIXES',

@@ -1,4 +1,4 @@
-"""The deploy form of whole models, against the models."""
+"""The deploy form, against the modules that it is made from."""
 
 import copy
 from itertools import pairwise
@@ -6,125 +6,167 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import DefaultScope
-from mmpose.registry import MODELS
 from mmpose.testing import get_packed_inputs
 from torch import nn
 
 from ldcrn_mm.deploy import deploy_form
-from ldcrn_mm.deploy.dense import DeployDCRM
+from ldcrn_mm.deploy.form import (
+    DeployDCRM,
+    PreactConvOfParts,
+    can_deploy,
+    fold_sequential,
+)
 from ldcrn_mm.models import DCRM
 
-from ..test_models.networks import (
-    SMALL,
-    SMALL_NECK,
-    noise,
-    randomise,
-    small_backbone,
-    small_neck,
-)
+from ..test_models.networks import noise, randomise, small_backbone, small_neck
 
 
-@pytest.fixture
-def estimator(root):
-    model = Config.fromfile(root / 'configs' / 'ldcrn_coco.py').model
-    model.backbone.update(SMALL)
-    model.neck.update(SMALL_NECK)
-    model.head.in_channels = SMALL_NECK['out_channels']
-    model.head.decoder.update(input_size=(64, 96), heatmap_size=(16, 24))
-    with DefaultScope.overwrite_default_scope('mmpose'):
-        return randomise(MODELS.build(model)).eval()
+def double(*shape, seed=0):
+    return noise(*shape, seed=seed, dtype=torch.float64)
 
 
-@pytest.fixture
-def people():
-    np.random.seed(0)
-    return get_packed_inputs(
-        2, img_shape=(96, 64), input_size=(64, 96), heatmap_size=(16, 24)
+def lively(module):
+    return randomise(module.double()).eval()
+
+
+def dcrm(**overrides):
+    arguments = dict(in_channels=6, num_layers=3, growth_rate=4, expansion=2)
+    return lively(DCRM(**{**arguments, **overrides}))
+
+
+def convolutions(module):
+    return [m for m in module.modules() if isinstance(m, nn.Conv2d)]
+
+
+class TestFoldSequential:
+    @pytest.mark.parametrize('bias', [True, False])
+    @pytest.mark.parametrize('affine', [True, False])
+    @pytest.mark.parametrize('kind', [nn.BatchNorm2d, nn.SyncBatchNorm])
+    def test_norm_after_convolution_is_folded(self, bias, affine, kind):
+        conv = nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=bias)
+        layers = lively(nn.Sequential(conv, kind(4, affine=affine), nn.ReLU()))
+        before = copy.deepcopy(layers.state_dict())
+        folded = fold_sequential(layers)
+        assert [type(layer) for layer in folded] == [nn.Conv2d, nn.ReLU]
+        x = double(2, 3, 8, 6)
+        torch.testing.assert_close(folded(x), layers(x), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(layers.state_dict(), before, rtol=0, atol=0)
+
+    @pytest.mark.parametrize(
+        'layers',
+        [
+            [nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 4, 1)],
+            [nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4)],
+            [nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4)],
+            [nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)],
+        ],
     )
+    def test_everything_else_stays(self, layers):
+        assert list(fold_sequential(layers)) == layers
 
 
-@pytest.mark.parametrize('with_cp', [True, False])
-@pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
-def test_backbone_agrees(with_cp, norm):
-    backbone = small_backbone(with_cp=with_cp, norm_cfg=dict(type=norm))
-    randomise(backbone.double())
-    x = noise(2, 3, 32, 48, dtype=torch.float64)
-    found = deploy_form(backbone)(x)
-    expected = backbone.eval()(x)
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+@pytest.mark.parametrize('bias', [True, False])
+@pytest.mark.parametrize('size', [1, 3])
+@pytest.mark.parametrize('affine', [True, False])
+@pytest.mark.parametrize('widths', [[5, 2, 3], [10]])
+def test_parts_sum_to_the_convolution_of_the_concatenation(widths, affine, size, bias):
+    norm = lively(nn.BatchNorm2d(10, eps=1e-3, affine=affine))
+    conv = lively(nn.Conv2d(10, 4, size, padding=size // 2, bias=bias))
+    maps = [double(2, width, 4, 5, seed=width) for width in widths]
+    kept = copy.deepcopy(maps)
+    expected = conv(norm(torch.cat(maps, 1)).relu())
+    found = PreactConvOfParts(norm, conv, widths)(*maps)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(maps, kept, rtol=0, atol=0)
 
 
-def test_single_precision_agrees_to_its_rounding(estimator):
-    x = noise(2, 3, 96, 64)
-    with torch.no_grad():
-        expected = estimator(x, None, mode='tensor')
-        found = deploy_form(estimator)(x, None, mode='tensor')
-    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
-    assert torch.equal(found.flatten(2).argmax(-1), expected.flatten(2).argmax(-1))
+class TestDeployDCRM:
+    @pytest.mark.parametrize('num_layers', [1, 2, 4])
+    @pytest.mark.parametrize('with_cp', [True, False])
+    def test_outputs_are_those_of_the_module(self, num_layers, with_cp):
+        module = dcrm(num_layers=num_layers, with_cp=with_cp)
+        x = double(2, 6, 5, 4)
+        found = DeployDCRM(module)(x)
+        torch.testing.assert_close(found, module(x), rtol=1e-11, atol=1e-11)
 
+    def test_one_wide_convolution_and_few_norms(self):
+        form = DeployDCRM(dcrm())
+        norms = [m for m in form.modules() if isinstance(m, nn.BatchNorm2d)]
+        # Of three layers for the channels of the input, of two for the grown ones.
+        assert sorted(norm.num_features for norm in norms) == [4, 6, 6, 6, 8]
+        convs = [conv for conv in convolutions(form) if conv.kernel_size == (3, 3)]
+        sizes = sorted((conv.in_channels, conv.out_channels) for conv in convs)
+        assert sizes == [(4, 4), (6, 12), (8, 4), (8, 4), (8, 4), (8, 4)]
+        weights, expected = (
+            sum(conv.weight.numel() for conv in convolutions(module))
+            for module in (form, dcrm())
+        )
+        assert weights == expected
 
-@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
-def test_it_predicts_as_an_estimator_of_mmpose(estimator, people, layout):
-    form = deploy_form(estimator).to(memory_format=layout)
-    with torch.no_grad():
-        expected = estimator.test_step(copy.deepcopy(people))
-        found = form.test_step(people)
-    for one, other in zip(found, expected, strict=True):
-        for key in ('keypoints', 'keypoint_scores', 'bboxes'):
-            np.testing.assert_allclose(
-                one.pred_instances[key], other.pred_instances[key], rtol=1e-4
-            )
-
-
-def test_the_model_stays_as_it_is(estimator):
-    estimator.train()
-    before = copy.deepcopy(estimator.state_dict())
-    form = deploy_form(estimator)
-    torch.testing.assert_close(estimator.state_dict(), before, rtol=0, atol=0)
-    assert all(module.training for module in estimator.modules())
-    assert all(parameter.requires_grad for parameter in estimator.parameters())
-    for parameter in form.parameters():
-        parameter.zero_()
-    torch.testing.assert_close(estimator.state_dict(), before, rtol=0, atol=0)
-
-
-def test_it_is_for_inference_only(estimator):
-    form = deploy_form(estimator)
-    assert not any(module.training for module in form.modules())
-    assert not any(parameter.requires_grad for parameter in form.parameters())
-
-
-def test_no_norm_follows_a_convolution(estimator):
-    form = deploy_form(estimator)
-    assert not any(isinstance(module, DCRM) for module in form.modules())
-    for module in form.modules():
-        if isinstance(module, nn.Sequential):
-            kinds = [type(child) for child in module]
-            assert (nn.Conv2d, nn.BatchNorm2d) not in pairwise(kinds)
-
-
-def test_group_norms_are_left():
-    backbone = small_backbone(
-        growth_rate=4, norm_cfg=dict(type='GN', num_groups=2)
-    ).double()
-    form = deploy_form(backbone)
-    assert not any(isinstance(module, DeployDCRM) for module in form.modules())
-    x = noise(1, 3, 32, 48, dtype=torch.float64)
-    torch.testing.assert_close(form(x), backbone.eval()(x), rtol=0, atol=0)
-
-
-def test_it_is_exported_with_a_dynamic_batch():
-    form = deploy_form(small_backbone())
-    batch = torch.export.Dim('batch', max=8)
-    program = torch.export.export(
-        form, (noise(2, 3, 32, 48),), dynamic_shapes=({0: batch},)
+    @pytest.mark.parametrize(
+        ('norm_cfg', 'possible'),
+        [
+            (dict(type='BN'), True),
+            (dict(type='SyncBN'), True),
+            (dict(type='BN', track_running_stats=False), False),
+            (dict(type='GN', num_groups=2), False),
+        ],
     )
-    x = noise(5, 3, 32, 48)
-    torch.testing.assert_close(program.module()(x), form(x))
+    def test_norms_must_be_a_scale_and_a_shift(self, norm_cfg, possible):
+        assert can_deploy(dcrm(norm_cfg=norm_cfg)) is possible
 
 
-def test_exception_where_there_is_no_dcrm():
-    with pytest.raises(ValueError, match='PyramidFusionNeck has no DCRM'):
-        deploy_form(small_neck())
+class TestDeployForm:
+    @pytest.mark.parametrize('with_cp', [True, False])
+    @pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
+    def test_backbone_agrees(self, with_cp, norm):
+        backbone = small_backbone(with_cp=with_cp, norm_cfg=dict(type=norm)).double()
+        x = double(2, 3, 32, 48)
+        found = deploy_form(backbone)(x)
+        torch.testing.assert_close(found, backbone.eval()(x), rtol=1e-10, atol=1e-10)
+
+    @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+    def test_it_predicts_as_an_estimator_of_mmpose(self, estimator, layout):
+        np.random.seed(0)
+        sizes = dict(img_shape=(64, 48), input_size=(48, 64), heatmap_size=(12, 16))
+        people = get_packed_inputs(2, **sizes)
+        form = deploy_form(estimator).to(memory_format=layout)
+        with torch.no_grad():
+            expected = estimator.test_step(copy.deepcopy(people))
+            found = form.test_step(people)
+        for one, other in zip(found, expected, strict=True):
+            for key in ('keypoints', 'keypoint_scores', 'bboxes'):
+                np.testing.assert_allclose(
+                    one.pred_instances[key], other.pred_instances[key], rtol=1e-4
+                )
+
+    def test_the_model_stays_as_it_is_and_the_form_is_for_inference(self, estimator):
+        model = copy.deepcopy(estimator).train()
+        form = deploy_form(model)
+        assert not any(module.training for module in form.modules())
+        for parameter in form.parameters():
+            assert not parameter.requires_grad
+            parameter.zero_()
+        expected = estimator.state_dict()
+        torch.testing.assert_close(model.state_dict(), expected, rtol=0, atol=0)
+        assert all(module.training for module in model.modules())
+        assert all(parameter.requires_grad for parameter in model.parameters())
+
+    def test_no_norm_follows_a_convolution(self, estimator):
+        form = deploy_form(estimator)
+        assert not any(isinstance(module, DCRM) for module in form.modules())
+        for module in form.modules():
+            if isinstance(module, nn.Sequential):
+                kinds = [type(child) for child in module]
+                assert (nn.Conv2d, nn.BatchNorm2d) not in pairwise(kinds)
+
+    def test_group_norms_stay(self):
+        norm_cfg = dict(type='GN', num_groups=2)
+        backbone = small_backbone(growth_rate=4, norm_cfg=norm_cfg).double()
+        form = deploy_form(backbone)
+        x = double(1, 3, 32, 48)
+        torch.testing.assert_close(form(x), backbone.eval()(x), rtol=0, atol=0)
+
+    def test_exception_without_dcrm(self):
+        with pytest.raises(ValueError, match='PyramidFusionNeck'):
+            deploy_form(small_neck())

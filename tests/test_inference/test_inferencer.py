@@ -15,8 +15,7 @@ from mmengine.structures import InstanceData
 from mmpose.apis import MMPoseInferencer, inference_topdown
 from mmpose.structures import PoseDataSample
 
-from ldcrn_mm.deploy.export_onnx import export_onnx
-from ldcrn_mm.deploy.export_openvino import export_openvino
+from ldcrn_mm.deploy.export import export_onnx, export_openvino
 from ldcrn_mm.inference import TopdownInferencer, read_boxes
 
 RTMDET = 'rtmdet_tiny_8xb32-300e_coco'

@@ -1,0 +1,274 @@
+"""Exports a trained estimator to ONNX and OpenVINO, and checks the file."""
+
+import io
+import math
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import torch
+from mmpose.models.pose_estimators.base import BasePoseEstimator
+from torch import Tensor, nn
+
+from ..checkpoint.writing import write_whole
+from .decoding import QuarterPixelDecoder
+from .runtime import DECODED_OUTPUTS, PRECISION_KEY, Runtime
+
+OPSET = 20
+PRECISIONS = {
+    'onnx': ('fp32', 'fp16', 'int8'),
+    'openvino': ('fp32', 'fp16', 'bf16', 'int8'),
+}
+# Largest difference between heatmaps, relative to their largest value, that the
+# precision explains. int8 is judged by its accuracy (tools/test.py).
+TOLERANCES = {'fp32': 1e-5, 'fp16': 1e-2, 'bf16': 5e-2, 'int8': math.inf}
+MOST_MOVED = 0.01  # share of the keypoints of an fp32 file with decoding
+
+
+def export_onnx(
+    model: BasePoseEstimator,
+    path: str | Path,
+    size: tuple[int, int] | None = None,
+    *,
+    decode: bool = False,
+    opset: int = OPSET,
+    precision: str = 'fp32',
+    calibration: np.ndarray | None = None,
+) -> Path:
+    """Writes the network of an estimator to an ``.onnx`` file.
+
+    The file takes any number of normalised images ``(N, 3, H, W)`` of one size. It
+    returns heatmaps ``(N, K, H/4, W/4)``, or with ``decode`` keypoints ``(N, K, 2)``
+    in pixels of the images and scores ``(N, K)``. It appears whole or not at all.
+
+    Args:
+        model: the estimator. It is put into evaluation mode.
+        path: the file to write.
+        size: (width, height) of the images. Defaults to that of the codec.
+        decode: include the decoding.
+        opset: version of the ONNX operators, at least 18.
+        precision: ``'fp32'``, ``'fp16'`` (weights are stored in half precision and
+            computed in float32) or ``'int8'``.
+        calibration: (N, 3, H, W), normalised images of people for int8.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if the size, opset or precision is not possible, calibration
+            images are missing, or ``decode`` does not support the codec.
+    """
+    _check_precision('onnx', precision, calibration)
+    path = Path(path)
+    graph = to_onnx(model, size, decode, opset)
+    if precision == 'fp16':
+        _halve_weights(graph)
+    elif precision == 'int8':
+        from .quantize import quantize_onnx
+
+        graph = quantize_onnx(graph, calibration)
+    onnx.helper.set_model_props(graph, {PRECISION_KEY: precision})
+    onnx.checker.check_model(graph, full_check=True)
+    write_whole(graph.SerializeToString(), path)
+    return path
+
+
+def export_openvino(
+    model: BasePoseEstimator,
+    path: str | Path,
+    size: tuple[int, int] | None = None,
+    *,
+    decode: bool = False,
+    opset: int = OPSET,
+    precision: str = 'fp32',
+    calibration: np.ndarray | None = None,
+) -> Path:
+    """Writes the network of an estimator to an ``.xml`` and a ``.bin`` file.
+
+    Works like :func:`export_onnx`. ``precision`` may also be ``'bf16'``, and
+    :func:`~ldcrn_mm.deploy.open_runtime` computes in ``'fp16'`` or ``'bf16'`` if the
+    CPU can. The ``.xml`` file is written last, so where it is, its weights are.
+
+    Raises:
+        ValueError: as :func:`export_onnx`, or if the path does not end in ``.xml``.
+    """
+    import openvino
+
+    _check_precision('openvino', precision, calibration)
+    path = Path(path)
+    if path.suffix != '.xml':
+        raise ValueError(f'an OpenVINO file must end in .xml, got `{path}`')
+    with TemporaryDirectory() as folder:
+        file = Path(folder, 'network.onnx')
+        onnx.save(to_onnx(model, size, decode, opset), file)
+        network = openvino.convert_model(file)
+        if precision == 'int8':
+            from .quantize import quantize_openvino
+
+            network = quantize_openvino(network, calibration)
+        network.set_rt_info(precision, PRECISION_KEY)
+        file = Path(folder, path.name)
+        openvino.save_model(network, file, compress_to_fp16=precision == 'fp16')
+        for suffix in ('.bin', '.xml'):
+            content = file.with_suffix(suffix).read_bytes()
+            write_whole(content, path.with_suffix(suffix))
+    return path
+
+
+class ExportableNetwork(nn.Module):
+    """Backbone, neck and head of an estimator, and optionally its decoding."""
+
+    def __init__(self, model: BasePoseEstimator, decode: bool = False) -> None:
+        super().__init__()
+        self.model = model.eval()
+        self.decoder = (
+            QuarterPixelDecoder.of_codec(model.head.decoder) if decode else None
+        )
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Heatmaps, or keypoints and scores."""
+        outputs = self.model(images, None, mode='tensor')
+        return outputs if self.decoder is None else self.decoder(outputs)
+
+
+def to_onnx(
+    model: BasePoseEstimator,
+    size: tuple[int, int] | None = None,
+    decode: bool = False,
+    opset: int = OPSET,
+) -> onnx.ModelProto:
+    """Traces an estimator. For the arguments see :func:`export_onnx`."""
+    newest = onnx.defs.onnx_opset_version()
+    if not 18 <= opset <= newest:
+        raise ValueError(
+            f'opset must be from 18 to {newest}, the newest that the installed onnx '
+            f'supports, got {opset}'
+        )
+    decoder = getattr(model.head, 'decoder', None)
+    if size is None and decoder is None:
+        raise ValueError('size must be given: the head has no decoder that knows it')
+    width, height = size or decoder.input_size
+    network = ExportableNetwork(model, decode)
+    # Two images: torch.export takes a side of 1 for a constant.
+    images = torch.zeros(2, 3, height, width)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # dozens about the exporter itself
+        outputs = _as_tuple(network(images))
+        names = [f'output{i}' for i in range(len(outputs))]
+        if len(outputs) == 1:
+            names = ['heatmaps']
+        elif decode:
+            names = list(DECODED_OUTPUTS)
+        program = torch.onnx.export(
+            network,
+            (images,),
+            input_names=['images'],
+            output_names=names,
+            dynamic_shapes=dict(images={0: torch.export.Dim('batch')}),
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
+    file = io.BytesIO()
+    program.save(file)
+    graph = onnx.load_from_string(file.getvalue())
+    _forget_origins(graph.graph)
+    return graph
+
+
+def _check_precision(kind: str, precision: str, images: np.ndarray | None) -> None:
+    if precision not in PRECISIONS[kind]:
+        raise ValueError(
+            f'precision must be one of {PRECISIONS[kind]}, got {precision!r}'
+        )
+    if precision == 'int8' and images is None:
+        raise ValueError("precision='int8' needs calibration images, got None")
+
+
+def _forget_origins(graph: onnx.GraphProto) -> None:
+    """Removes the notes of the exporter, which hold paths of this machine."""
+    values = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for part in (graph, *graph.node, *values):
+        part.ClearField('metadata_props')
+        part.ClearField('doc_string')
+
+
+def _halve_weights(model: onnx.ModelProto) -> None:
+    """Stores the weights of convolutions as float16, with a cast to float32."""
+    casts = []
+    for weight in model.graph.initializer:
+        if len(weight.dims) == 4 and weight.data_type == onnx.TensorProto.FLOAT:
+            name, to = weight.name, onnx.TensorProto.FLOAT
+            half = onnx.numpy_helper.to_array(weight).astype(np.float16)
+            weight.CopyFrom(onnx.numpy_helper.from_array(half, f'{name}.fp16'))
+            casts.append(onnx.helper.make_node('Cast', [weight.name], [name], to=to))
+    nodes = [*casts, *model.graph.node]
+    model.graph.ClearField('node')
+    model.graph.node.extend(nodes)
+
+
+@torch.no_grad()
+def check(
+    model: BasePoseEstimator, runtime: Runtime, images: Tensor
+) -> tuple[bool, str]:
+    """Compares an exported file with its estimator.
+
+    The outputs of the file decide: heatmaps or scores by ``TOLERANCES``, decoded
+    keypoints of an fp32 file by ``MOST_MOVED``. Keypoints of a file without decoding
+    follow from its heatmaps. They are only reported, because on flat heatmaps the
+    slightest rounding may move them.
+
+    Args:
+        model: the estimator, with a codec in its head.
+        runtime: the exported file.
+        images: (N, 3, H, W), normalised.
+
+    Returns:
+        Whether both agree, and what was found.
+
+    Raises:
+        ValueError: if the outputs have different shapes.
+    """
+    parts = [_as_tuple(model(one[None], None, mode='tensor')) for one in images]
+    expected = tuple(torch.cat(outputs) for outputs in zip(*parts))
+    found = tuple(torch.from_numpy(each) for each in _as_tuple(runtime(images.numpy())))
+    keypoints, scores = _decode(model, expected)
+    if runtime.decoded:
+        error, moves = _relative_error(found[1], scores), found[0] - keypoints
+    else:
+        error = max(_relative_error(*pair) for pair in zip(found, expected))
+        moves = _decode(model, found)[0] - keypoints
+    moved = ~(moves.norm(dim=-1) <= 1)  # true for NaN
+    limit = TOLERANCES[runtime.precision]
+    agrees = math.isfinite(error) and error <= limit
+    if runtime.decoded and runtime.precision == 'fp32':
+        agrees = agrees and moved.float().mean() <= MOST_MOVED
+    return bool(agrees), (
+        f'largest error {error:.1e} of the largest value (limit {limit:.0e}), '
+        f'{moved.sum()} of {moved.numel()} keypoints moved by over 1 pixel'
+    )
+
+
+def _as_tuple(outputs: object) -> tuple:
+    return tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
+
+
+def _decode(
+    model: BasePoseEstimator, outputs: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
+    """Keypoints (N, K, 2) and scores (N, K) by the codec of the head."""
+    people = model.head.decode(outputs if len(outputs) > 1 else outputs[0])
+    keypoints = np.concatenate([person.keypoints for person in people])
+    scores = np.concatenate([person.keypoint_scores for person in people])
+    return torch.from_numpy(keypoints), torch.from_numpy(scores)
+
+
+def _relative_error(found: Tensor, expected: Tensor) -> float:
+    if found.shape != expected.shape:
+        raise ValueError(
+            f'The file must return the shape of the model, {tuple(expected.shape)}, '
+            f'got {tuple(found.shape)}.'
+        )
+    return float((found - expected).abs().max() / expected.abs().max())
