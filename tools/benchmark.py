@@ -165,8 +165,7 @@ def build(model: str, size: tuple[int, int] | None) -> tuple[nn.Module, dict[str
 
 def export(estimator: nn.Module, one: Contender, size: tuple, folder: str) -> Path:
     """Writes a network for its runtime, once for all precisions."""
-    from ldcrn_mm.deploy.export_onnx import export_onnx
-    from ldcrn_mm.deploy.export_openvino import export_openvino
+    from ldcrn_mm.deploy.export import export_onnx, export_openvino
 
     name = f'{one.model} {one.form}'.replace(os.sep, '_')
     file = Path(folder, name + SUFFIXES[one.runtime])

@@ -12,7 +12,7 @@ import torch
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 from torch import Tensor, nn
 
-from ..checkpoint.writing import write_whole
+from ..checkpoint.files import write_whole
 from .decoding import QuarterPixelDecoder
 from .runtime import DECODED_OUTPUTS, PRECISION_KEY, Runtime
 
