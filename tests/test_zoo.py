@@ -159,7 +159,7 @@ def variant(part):
 def test_every_config_is_a_recipe_or_named_as_openmmlab_does():
     others = set(PATHS) - set(VARIANTS)
 
-    assert others == {RECIPE, 'ldcrn_mpii', 'td-hm_ldcrn-tiny_synthetic-128x96'}
+    assert others == {RECIPE, 'ldcrn_mpii', 'td-hm_ldcrn-tiny_sample-128x96'}
     assert len(VARIANTS) == len(DIFFERENCES)
 
 
