@@ -33,7 +33,7 @@ UPSTREAM = (
     'mmpose::body_2d_keypoint/topdown_heatmap/coco/'
     'td-hm_hrnet-w32_8xb64-210e_coco-256x192.py'
 )
-SMALL = 'ldcrn_mm::ldcrn/td-hm_ldcrn-tiny_synthetic-128x96.py'
+SMALL = 'ldcrn_mm::ldcrn/td-hm_ldcrn-tiny_sample-128x96.py'
 ZOO = 'ldcrn_mm::ldcrn/td-hm_ldcrn_udp-4xb32-400e_coco-256x192.py'
 OURS = "custom_imports = dict(imports=['ldcrn_mm'])\n"
 SCOPE = "default_scope = 'ldcrn_mm'\n"
@@ -175,7 +175,7 @@ def inferencer() -> dict[str, int]:
     from mmpose.apis import MMPoseInferencer
 
     keypoints = {}
-    for name in ('ldcrn', 'td-hm_ldcrn-tiny_synthetic-128x96'):
+    for name in ('ldcrn', 'td-hm_ldcrn-tiny_sample-128x96'):
         model = MMPoseInferencer(name, scope='ldcrn_mm', det_model='whole_image')
         result = next(model(np.zeros((80, 60, 3), np.uint8)))
         keypoints[name] = len(result['predictions'][0][0]['keypoints'])
@@ -241,11 +241,11 @@ def mmpose_first() -> str:
 
 def small_config() -> Path:
     folder = installed('ldcrn_mm', 'configs', 'ldcrn')
-    return folder / 'td-hm_ldcrn-tiny_synthetic-128x96.py'
+    return folder / 'td-hm_ldcrn-tiny_sample-128x96.py'
 
 
 def make_sample_data() -> list[str]:
-    options = ['--num-train', 2, '--num-val', 1, '--simple', '--workers', 1]
+    options = ['--num-train', 2, '--num-val', 1]
     run_module('make_sample_data', 'data/sample', *options)
     return sorted(path.name for path in Path('data/sample').iterdir())
 

@@ -20,7 +20,7 @@ from torch import nn
 
 CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
 RECIPES = ('ldcrn_coco.py', 'ldcrn_mpii.py')
-NAMES = (*RECIPES, 'ldcrn/td-hm_ldcrn-tiny_synthetic-128x96.py')
+NAMES = (*RECIPES, 'ldcrn/td-hm_ldcrn-tiny_sample-128x96.py')
 JOINTS = {'CocoDataset': 17, 'MpiiDataset': 16}
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 

@@ -46,19 +46,19 @@ HABITS = {
     'scope_and_custom_imports': 'LDCRN',
     'mmpose_first': 'MMPoseInferencer',
     # the inferencer
-    'inferencer': {'ldcrn': 17, 'td-hm_ldcrn-tiny_synthetic-128x96': 17},
+    'inferencer': {'ldcrn': 17, 'td-hm_ldcrn-tiny_sample-128x96': 17},
     'inferencer_with_weights': True,
     'inferencer_without_weights': True,
     'inferencer_with_an_unknown_name': 'ValueError: Cannot find model: ldcrm in',
     'weights_that_are_not_published': 'ValueError: The weights of ldcrn-mpii have not',
     # tools
-    'make_sample_data': ['coco', 'mpii', 'sample_data.json'],
+    'make_sample_data': ['coco', 'mpii'],
     'mmpose_train_and_test': ['best_coco_AP_epoch_1.pth', 'epoch_1.pth'],
     'mmpose_train_on_a_name_in_vain': NOT_KNOWN,
     'mmpose_train_on_a_name': True,
     'our_train_and_test_by_name': True,
     'print_config': None,
-    'browse_dataset': 2,
+    'browse_dataset': 3,
     'get_flops': unless_compiled(NO_OPS, None),
     'publish_and_load': {
         'path': True,

@@ -108,9 +108,7 @@ def current_scope():
 
 
 def test_the_hub_of_mmengine_builds_a_model_by_name():
-    model = mmengine.hub.get_model(
-        'ldcrn_mm::ldcrn/td-hm_ldcrn-tiny_synthetic-128x96.py'
-    )
+    model = mmengine.hub.get_model('ldcrn_mm::ldcrn/td-hm_ldcrn-tiny_sample-128x96.py')
 
     assert isinstance(model.backbone, LDCRN)
     assert isinstance(model.head, LDCRNHead)

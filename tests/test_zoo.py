@@ -81,7 +81,7 @@ def test_every_config_is_a_recipe_or_named_as_openmmlab_does():
     assert set(PATHS) - set(VARIANTS) == {
         'ldcrn_coco',
         'ldcrn_mpii',
-        'td-hm_ldcrn-tiny_synthetic-128x96',
+        'td-hm_ldcrn-tiny_sample-128x96',
     }
 
 
