@@ -1,12 +1,13 @@
 """Pictures of a run: its curves, and predictions beside the ground truth."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import matplotlib
+import mmcv
 import numpy as np
 from mmengine.config import Config
 from mmengine.fileio import load
@@ -95,28 +96,41 @@ def _log_entries(file: Path) -> list[dict]:
 # Pictures.
 
 
+def metrics_of(cfg: Config) -> list[str]:
+    """Metrics by which a training chooses its best checkpoint, if the config says."""
+    checkpoint = cfg.get('default_hooks', {}).get('checkpoint') or {}
+    names = checkpoint.get('save_best') or []
+    names = [names] if isinstance(names, str) else names
+    return [name for name in names if name != 'auto']
+
+
 def plot_curves(
     work_dir: str | Path, out_file: str | Path, metrics: Sequence[str] = ()
 ) -> None:
-    """Draws the loss and the metrics of the validations over the epochs.
+    """Draws the training loss and validation metrics over the epochs.
 
     Args:
-        work_dir: folder of the training, of whose runs those are drawn that led to
-            its end.
-        out_file: the picture to write.
-        metrics: their names, such as ``'coco/AP'``; without any, the first that was
-            measured.
+        work_dir: folder of the training.
+        out_file: picture to write.
+        metrics: names such as ``'coco/AP'``. By default the first that was measured.
 
     Raises:
-        FileNotFoundError: where nothing has been logged.
-        ValueError: where the log is none, or has validations without such a metric.
+        FileNotFoundError: if nothing has been logged.
+        ValueError: if there are validations, but none has such a metric.
     """
     log = read_log(work_dir)
-    metrics = _measured(log, metrics, work_dir)
+    known = list(dict.fromkeys(name for v in log.validations.values() for name in v))
+    if known and (missing := [name for name in metrics if name not in known]):
+        raise ValueError(
+            f'The validations logged in {work_dir} have no {", ".join(missing)}, but '
+            f'{", ".join(known)}. Is the config that of this training?'
+        )
+    metrics = metrics if known and metrics else known[:1]
+    num_panels = 1 + len(metrics)
     figure, panels = plt.subplots(
         1,
-        1 + len(metrics),
-        figsize=(4.5 * (1 + len(metrics)), 3.2),
+        num_panels,
+        figsize=(4.5 * num_panels, 3.2),
         layout='constrained',
         squeeze=False,
     )
@@ -134,32 +148,17 @@ def plot_curves(
     plt.close(figure)
 
 
-def _measured(
-    log: TrainingLog, metrics: Sequence[str], work_dir: str | Path
-) -> Sequence[str]:
-    """Which metrics there are values of: none before the first validation."""
-    known = list(dict.fromkeys(name for v in log.validations.values() for name in v))
-    missing = [name for name in metrics if name not in known]
-    if known and missing:
-        raise ValueError(
-            f'The validations logged in {work_dir} have no {", ".join(missing)}, but '
-            f'{", ".join(known)}. Is the config that of this training?'
-        )
-    return metrics if known and metrics else known[:1]
-
-
 def dataset_meta(cfg: Config) -> dict:
     """Names and colours of the keypoints of a config's test data.
 
     Raises:
-        ValueError: where the config does not say which they are.
+        ValueError: if the config does not say.
     """
     meta = dataset_meta_from_config(cfg, 'test')
     if meta is None:
         raise ValueError(
-            'the config does not say which keypoints its test data have: expected '
-            '`test_dataloader.dataset` to be of a class with METAINFO or to have a '
-            '`metainfo`.'
+            'The config does not say which keypoints its test data have. Expected a '
+            '`test_dataloader.dataset` of a class with METAINFO, or with `metainfo`.'
         )
     return meta
 
@@ -174,101 +173,86 @@ def draw_predictions(
     """Draws the people of each picture: ground truth left, prediction right.
 
     Args:
-        dump_file: what ``tools/test.py --dump`` wrote.
-        out_dir: folder for the pictures, one for each photograph, and
-            ``overview.jpg`` with all of them.
+        dump_file: written by ``tools/test.py --dump``. It is a pickle, so only open
+            one that you trust.
+        out_dir: folder for a picture of each photograph, and ``overview.jpg`` of all.
         dataset_meta: names and colours of the keypoints.
-        max_images: draw that many pictures, spread evenly over the data set.
+        max_images: number of pictures, spread evenly over the data set.
         kpt_thr: lowest score of a predicted keypoint that is drawn.
 
     Returns:
         The files written, the overview first.
 
     Raises:
-        ValueError: where the file holds no predictions.
+        FileNotFoundError: if the file or a picture is missing.
+        ValueError: if the file has no predictions, or ``max_images`` is below 1.
     """
-    people: dict[str, list[dict]] = {}
-    samples = load(dump_file)
-    if not isinstance(samples, list) or not all(map(_is_sample, samples)):
-        raise ValueError(
-            f'{dump_file} holds something else than predictions: expected what '
-            '`tools/test.py --dump` writes.'
-        )
-    for sample in samples:
-        people.setdefault(sample['img_path'], []).append(sample)
-    if not people:
-        raise ValueError(f'{dump_file} holds no predictions.')
-    chosen = np.linspace(0, len(people) - 1, min(max_images, len(people))).round()
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    drawn, files = [], []
-    for path in [list(people)[int(i)] for i in chosen]:
-        drawn.append(_draw_pair(path, people[path], dataset_meta, kpt_thr))
-        files.append(out_dir / f'{Path(path).stem}.jpg')
-        cv2.imwrite(str(files[-1]), drawn[-1])
-    overview = out_dir / 'overview.jpg'
-    cv2.imwrite(str(overview), contact_sheet(drawn))
-    return [overview, *files]
+    if max_images < 1:
+        raise ValueError(f'max_images must be at least 1, got {max_images}')
+    pictures = _people_by_picture(dump_file)
+    chosen = np.linspace(0, len(pictures) - 1, min(max_images, len(pictures))).round()
+    Path(out_dir).mkdir(parents=True, exist_ok=True)
+    files, drawn = [Path(out_dir, 'overview.jpg')], []
+    for path in [list(pictures)[int(i)] for i in chosen]:
+        drawn.append(_draw_pair(path, pictures[path], dataset_meta, kpt_thr))
+        files.append(Path(out_dir, f'{Path(path).stem}.jpg'))
+        while files[-1] in files[:-1]:
+            files[-1] = files[-1].with_stem(f'{files[-1].stem}_')
+        mmcv.imwrite(drawn[-1], str(files[-1]))
+    mmcv.imwrite(contact_sheet(drawn), str(files[0]))
+    return files
 
 
-def _is_sample(entry: object) -> bool:
+def _people_by_picture(dump_file: str | Path) -> dict[str, list[dict]]:
     keys = {'img_path', 'gt_instances', 'pred_instances'}
-    return isinstance(entry, dict) and keys <= entry.keys()
+    samples, people = load(dump_file), {}
+    for sample in samples if isinstance(samples, list) else []:
+        if isinstance(sample, dict) and keys <= sample.keys():
+            people.setdefault(sample['img_path'], []).append(sample)
+    if not people:
+        raise ValueError(
+            f'{dump_file} holds no predictions. Expected what `tools/test.py --dump` '
+            'writes.'
+        )
+    return people
 
 
 def _draw_pair(
-    path: str, samples: Sequence[dict], dataset_meta: dict, kpt_thr: float
+    path: str, people: Sequence[dict], meta: dict, kpt_thr: float
 ) -> np.ndarray:
-    """One picture twice, BGR: with its annotations, with its predictions."""
+    """One picture twice, BGR: with its annotations and with its predictions."""
     image = cv2.imread(path)
     if image is None:
-        raise FileNotFoundError(f'Cannot read the picture {path}.')
+        raise FileNotFoundError(f'Cannot read the picture {path}')
     line_width = max(1, round(max(image.shape[:2]) / 320))
     visualizer = PoseLocalVisualizer(line_width=line_width, radius=line_width + 1)
-    visualizer.set_dataset_meta(dataset_meta)
-    truth = [sample['gt_instances'] for sample in samples]
-    predicted = [sample['pred_instances'] for sample in samples]
-    merged = PoseDataSample()
-    merged.gt_instances = InstanceData(
-        keypoints=_stack(truth, 'keypoints'),
-        keypoints_visible=_stack(truth, 'keypoints_visible'),
-    )
-    merged.pred_instances = InstanceData(
-        keypoints=_stack(predicted, 'keypoints'),
-        keypoints_visible=_stack(predicted, 'keypoint_scores'),
-    )
+    visualizer.set_dataset_meta(meta)
+
+    def merged(kind: str, visible: str) -> InstanceData:
+        return InstanceData(
+            keypoints=np.concatenate([one[kind]['keypoints'] for one in people]),
+            keypoints_visible=np.concatenate([one[kind][visible] for one in people]),
+        )
+
+    sample = PoseDataSample()
+    sample.gt_instances = merged('gt_instances', 'keypoints_visible')
+    sample.pred_instances = merged('pred_instances', 'keypoint_scores')
     pair = visualizer.add_datasample(
-        'pair',
-        cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
-        merged,
-        kpt_thr=kpt_thr,
+        'pair', mmcv.bgr2rgb(image), sample, kpt_thr=kpt_thr
     )
-    return cv2.cvtColor(pair, cv2.COLOR_RGB2BGR)
-
-
-def _stack(instances: Iterable[dict], key: str) -> np.ndarray:
-    return np.concatenate([np.asarray(each[key]) for each in instances])
+    return mmcv.rgb2bgr(pair)
 
 
 def contact_sheet(
     images: Sequence[np.ndarray], columns: int = 2, width: int = 640
 ) -> np.ndarray:
-    """Pictures of any size in rows, each scaled to one width, on white."""
-    tiles = [
-        cv2.resize(
-            image,
-            (width, round(width * image.shape[0] / image.shape[1])),
-            interpolation=cv2.INTER_AREA,
-        )
-        for image in images
-    ]
-    rows = []
-    for start in range(0, len(tiles), columns):
-        row = tiles[start : start + columns]
-        height = max(tile.shape[0] for tile in row)
-        sheet = np.full((height + 8, columns * (width + 8), 3), 255, np.uint8)
-        for i, tile in enumerate(row):
-            x = i * (width + 8)
-            sheet[: tile.shape[0], x : x + width] = tile
-        rows.append(sheet)
-    return np.concatenate(rows)
+    """Pictures in rows, each scaled to the same width, on white."""
+    tiles = []
+    for image in images:
+        size = width, round(width * image.shape[0] / image.shape[1])
+        tiles.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    shape = max(len(tile) for tile in tiles) + 8, width + 8
+    tiles = [mmcv.impad(tile, shape=shape, pad_val=(255, 255, 255)) for tile in tiles]
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
+    rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
+    return np.vstack(rows)

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from mmengine.config import Config
 from mmengine.fileio import dump
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
@@ -67,45 +68,48 @@ def curves(monkeypatch):
     return lines
 
 
-class TestPlotCurves:
-    def test_losses_are_averaged_over_an_epoch(self, tmp_path, curves):
-        log(tmp_path, 'a', [train(1, 1, 1.0), train(1, 2, 3.0), train(2, 3, 0.5)])
-        report.plot_curves(tmp_path, tmp_path / 'out' / 'curves.png', ['coco/AP'])
-        assert curves[0] == ([1, 2], [2.0, 0.5])
-        assert cv2.imread(str(tmp_path / 'out' / 'curves.png')) is not None
+@pytest.mark.parametrize(
+    ('save_best', 'metrics'),
+    [
+        ('coco/AR', ['coco/AR']),
+        (['coco/AP', 'coco/AR'], ['coco/AP', 'coco/AR']),
+        ('auto', []),
+        (None, []),
+    ],
+)
+def test_metrics_are_those_of_the_best_checkpoint(save_best, metrics):
+    hooks = dict(checkpoint=dict(save_best=save_best))
+    assert report.metrics_of(Config(dict(default_hooks=hooks))) == metrics
+    assert report.metrics_of(Config()) == []
 
-    def test_the_metric_stands_at_its_epochs(self, tmp_path, curves):
-        log(tmp_path, 'a', [train(1, 1, 1.0), val(4, 0.25), val(8, 0.5)])
-        report.plot_curves(tmp_path, tmp_path / 'curves.png', ['coco/AP'])
-        assert curves[1] == ([4, 8], [0.25, 0.5])
 
-    def test_each_metric_that_is_named_has_a_panel(self, tmp_path, curves):
-        log(tmp_path, 'a', [train(1, 1, 1.0), {**val(1, 0.5), 'coco/AR': 0.75}])
-        report.plot_curves(tmp_path, tmp_path / 'c.png', ['coco/AR', 'coco/AP'])
-        assert curves[1:] == [([1], [0.75]), ([1], [0.5])]
+TRAIN = [train(1, 1, 1.0), train(1, 2, 3.0), train(2, 3, 0.5)]
+VAL = [{**val(1, 0.25), 'coco/AR': 0.75}, val(2, 0.5)]
+LOSS, AP = ([1, 2], [2.0, 0.5]), ([1, 2], [0.25, 0.5])
 
-    def test_without_a_name_the_first_metric_is_drawn(self, tmp_path, curves):
-        log(tmp_path, 'a', [train(1, 1, 1.0), {**val(1, 0.5), 'coco/AR': 0.75}])
-        report.plot_curves(tmp_path, tmp_path / 'curves.png')
-        assert curves[1:] == [([1], [0.5])]
 
-    def test_before_the_first_validation_the_loss_stands_alone(self, tmp_path, curves):
-        log(tmp_path, 'a', [train(1, 1, 1.0)])
-        report.plot_curves(tmp_path, tmp_path / 'curves.png', ['coco/AP'])
-        assert curves == [([1], [1.0])]
+@pytest.mark.parametrize(
+    ('entries', 'metrics', 'expected'),
+    [
+        (TRAIN, ['coco/AP'], [LOSS]),
+        (TRAIN + VAL, ['coco/AP'], [LOSS, AP]),
+        (TRAIN + VAL, ['coco/AR', 'coco/AP'], [LOSS, ([1], [0.75]), AP]),
+        (TRAIN + VAL, [], [LOSS, AP]),
+    ],
+)
+def test_curves_have_the_mean_loss_and_the_metrics_of_each_epoch(
+    tmp_path, curves, entries, metrics, expected
+):
+    log(tmp_path, 'a', entries)
+    report.plot_curves(tmp_path, tmp_path / 'out' / 'curves.png', metrics)
+    assert curves == expected
+    assert cv2.imread(str(tmp_path / 'out' / 'curves.png')) is not None
 
-    def test_a_metric_that_was_not_measured_is_refused(self, tmp_path):
-        log(tmp_path, 'a', [train(1, 1, 1.0), val(1, 0.5)])
-        with pytest.raises(ValueError, match='have no PCK, but coco/AP'):
-            report.plot_curves(tmp_path, tmp_path / 'curves.png', ['PCK'])
 
-    def test_of_several_runs_what_led_to_the_end_is_drawn(self, tmp_path, curves):
-        log(tmp_path, '1', [train(1, 10, 9.0), val(1, 0.9), train(2, 20, 9.0)])
-        anew = [train(1, 50, 4.0), val(1, 0.1), train(2, 100, 9.0), val(2, 0.8)]
-        log(tmp_path, '2', [*anew, train(3, 150, 9.0), val(3, 0.8)])
-        log(tmp_path, '3', [train(2, 100, 2.0), train(3, 150, 1.0), val(3, 0.3)])
-        report.plot_curves(tmp_path, tmp_path / 'curves.png', ['coco/AP'])
-        assert curves == [([1, 2, 3], [4.0, 2.0, 1.0]), ([1, 3], [0.1, 0.3])]
+def test_a_metric_that_was_not_measured_is_refused(tmp_path):
+    log(tmp_path, 'a', TRAIN + VAL)
+    with pytest.raises(ValueError, match='have no PCK, but coco/AP'):
+        report.plot_curves(tmp_path, tmp_path / 'curves.png', ['PCK'])
 
 
 class TestDrawPredictions:
@@ -158,16 +162,22 @@ class TestDrawPredictions:
         )
         assert [file.stem for file in files] == ['overview', '0', '4', '8']
 
-    def test_a_dump_without_predictions_is_refused(self, tmp_path):
-        dump([], tmp_path / 'dump.pkl')
+    @pytest.mark.parametrize('content', [[], {'coco/AP': 0.5}, [{'coco/AP': 0.5}]])
+    def test_a_dump_without_predictions_is_refused(self, tmp_path, content):
+        dump(content, tmp_path / 'dump.pkl')
         with pytest.raises(ValueError, match='holds no predictions'):
             report.draw_predictions(tmp_path / 'dump.pkl', tmp_path / 'o', COCO)
 
-    @pytest.mark.parametrize('content', [{'coco/AP': 0.5}, [{'coco/AP': 0.5}]])
-    def test_metrics_instead_of_predictions_are_refused(self, tmp_path, content):
-        dump(content, tmp_path / 'metrics.pkl')
-        with pytest.raises(ValueError, match=r'expected what `tools/test\.py --dump`'):
-            report.draw_predictions(tmp_path / 'metrics.pkl', tmp_path / 'o', COCO)
+    def test_pictures_of_one_name_do_not_replace_each_other(self, tmp_path, picture):
+        (tmp_path / 'other').mkdir()
+        paths = [picture, tmp_path / 'other' / 'grey.jpg', tmp_path / 'overview.png']
+        for path in paths:
+            path.write_bytes(picture.read_bytes())
+        dump([person(path, (1, 1), (1, 1)) for path in paths], tmp_path / 'dump.pkl')
+        files = report.draw_predictions(tmp_path / 'dump.pkl', tmp_path / 'o', COCO)
+        stems = [file.stem for file in files]
+        assert stems == ['overview', 'grey', 'grey_', 'overview_']
+        assert all(file.is_file() for file in files)
 
     def test_a_picture_that_is_gone_is_named(self, tmp_path):
         gone = tmp_path / 'gone.png'
@@ -176,12 +186,14 @@ class TestDrawPredictions:
             report.draw_predictions(tmp_path / 'dump.pkl', tmp_path / 'o', COCO)
 
 
-class TestContactSheet:
-    def test_rows_are_as_high_as_their_highest_picture(self):
-        wide = np.zeros((50, 100, 3), np.uint8)
-        high = np.zeros((200, 100, 3), np.uint8)
-        sheet = report.contact_sheet([wide, high, wide], columns=2, width=100)
-        assert sheet.shape == (200 + 8 + 50 + 8, 2 * 108, 3)
-        assert sheet[:50, :100].max() == 0
-        assert sheet[50:200, :100].min() == 255
-        assert sheet[208:258, 108:].min() == 255
+def test_a_sheet_has_pictures_of_one_width_on_white():
+    wide = np.zeros((50, 200, 3), np.uint8)
+    high = np.zeros((200, 100, 3), np.uint8)
+    sheet = report.contact_sheet([wide, high, wide], columns=2, width=100)
+    assert sheet.shape == (2 * 208, 2 * 108, 3)
+    black = (sheet == 0).all(2)
+    assert black[:25, :100].all()
+    assert black[:200, 108:208].all()
+    assert black[208:233, :100].all()
+    assert black.sum() == 100 * (25 + 200 + 25)
+    assert (sheet[~black] == 255).all()

@@ -8,162 +8,66 @@
     python tools/demo.py video.mp4 CONFIG CHECKPOINT --det-config C --det-checkpoint K
     python tools/demo.py webcam:0 CONFIG CHECKPOINT --show
 
-Without a config the published LDCRN that comes with ldcrn_mm looks for them; the
-names of others stand in configs/ldcrn/metafile.yml.
+CONFIG may also be the name of a model in configs/ldcrn/metafile.yml. Without it, the
+published LDCRN that comes with ldcrn_mm is used.
 
-The people are in the boxes given, else in those that the detector finds, else
-the whole picture is one person's. OUT_DIR gets visualizations/ with pictures or
-the video, and predictions/ with a json file for each: a list of the people with
-keypoints in pixels, keypoint_scores, bbox and bbox_score, as MMPose's inferencer
-writes it; for a video, a list of frame_id and instances.
+People are in the boxes given or in those that the detector finds. Without either, the
+whole picture is one person. OUT_DIR gets visualizations/ with the pictures or the
+video, and predictions/ with a json file for each: a list of people with keypoints in
+pixels, keypoint_scores, bbox and bbox_score, or for a video a list of frame_id and
+instances. Pictures that cannot be used are listed, and the exit status is then 1.
 """
 
 import argparse
-import contextlib
-import os
 import re
 import sys
-from pathlib import Path
 
-import cv2
-import torch
 from mmengine.logging import MMLogger
 
 from ldcrn_mm.checkpoint import zoo
-from ldcrn_mm.inference import TopdownInferencer, Video, open_inputs, read_boxes
+from ldcrn_mm.inference import TopdownInferencer, open_inputs, read_boxes
 from ldcrn_mm.training.options import add_settings, config_with
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+def parse_args(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        'input', help='picture, folder of pictures, video, webcam or webcam:NUMBER'
-    )
-    parser.add_argument(
-        'config',
-        nargs='?',
-        default=zoo.DEFAULT,
-        # argparse hides the default of what is parsed intermixed.
-        help='config file of the pose estimator, or the name of one of ours '
-        f'({zoo.DEFAULT})',
-    )
-    parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        help='its checkpoint, a path or an address, or what tools/export.py made of '
-        'it (.onnx, .xml); with a name, by default the published one',
-    )
-    parser.add_argument(
-        '--out-dir', help='folder for results (outputs/demo, or with --show none)'
-    )
-    parser.add_argument(
-        '--device', help='such as cpu or cuda:1 (a GPU if there is one)'
-    )
-    parser.add_argument(
-        '--batch-size',
-        type=positive,
-        default=32,
-        help='people that go through the network at once (%(default)s)',
-    )
+    add = parser.add_argument
+    add('input', help='picture, folder of pictures, video, webcam or webcam:NUMBER')
+    add('config', nargs='?', default=zoo.DEFAULT, help='config file or name of a model')
+    add('checkpoint', nargs='?', help='checkpoint or exported file (.onnx, .xml)')
+    add('--out-dir', help='folder for results (outputs/demo, or none with --show)')
+    add('--device', help='such as cpu or cuda:1 (a GPU if there is one)')
+    add('--batch-size', type=int, default=32, help='people at once (%(default)s)')
     add_settings(parser, 'model.test_cfg.flip_test=False halves the time')
-    add_box_options(parser)
-    add_drawing_options(parser)
-    # Intermixed, so that options may stand between the three.
-    args = parser.parse_intermixed_args(guarded(sys.argv[1:] if argv is None else argv))
-    resolve_model(parser, args)
+
+    source = parser.add_mutually_exclusive_group()
+    add = source.add_argument
+    add('--bboxes', nargs='+', type=box, metavar='X1,Y1,X2,Y2', help='boxes in pixels')
+    add('--bbox-file', help="json file in COCO's format, annotations or detections")
+    add('--det-config', help='config file of a detector of MMDetection')
+    add = parser.add_argument
+    add('--det-checkpoint', help="the detector's checkpoint")
+    score = dict(type=float, default=0.3)
+    add('--bbox-thr', **score, help='detections have to score more (%(default)s)')
+    add('--nms-thr', **score, help='IoU of detections to merge (%(default)s)')
+
+    add('--kpt-thr', **score, help='lowest score of a drawn keypoint (%(default)s)')
+    add('--radius', type=int, help='of a keypoint (by picture size)')
+    add('--thickness', type=int, help='of a limb (by picture size)')
+    add('--draw-bbox', action='store_true', help='draw the boxes')
+    add('--draw-heatmap', action='store_true', help='add the heatmaps below')
+    add('--show', action='store_true', help='show a window; Escape ends a video')
+    # Intermixed, so that options may stand between config and checkpoint. The space
+    # keeps a box that begins with a minus from being taken for an option.
+    words = [f' {word}' if re.match(r'-[\d.]+,', word) else word for word in argv]
+    args = parser.parse_intermixed_args(words)
     if bool(args.det_config) != bool(args.det_checkpoint):
         parser.error('--det-config and --det-checkpoint go together')
-    if args.show and not has_display():
-        parser.error('--show needs a display, and DISPLAY is not set')
-    if args.device:
-        check_device(parser, args.device)
     if not (args.show or args.out_dir):
-        args.out_dir = os.path.join('outputs', 'demo')
+        args.out_dir = 'outputs/demo'
     return args
-
-
-def guarded(words: list[str]) -> list[str]:
-    """Puts a space before a box that begins with a minus: else it is an option."""
-    return [f' {word}' if re.match(r'-[\d.]+,', word) else word for word in words]
-
-
-def resolve_model(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Replaces the name of a model by its config, and adds its checkpoint."""
-    if Path(args.config).suffix:  # which no name has
-        if not args.checkpoint:
-            parser.error(f'{args.config} needs a checkpoint behind it')
-        return
-    try:
-        args.config, args.checkpoint = zoo.find(args.config, args.checkpoint)
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(str(error))
-
-
-def add_box_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('where the people are')
-    source = group.add_mutually_exclusive_group()
-    source.add_argument(
-        '--bboxes',
-        nargs='+',
-        type=box,
-        metavar='X1,Y1,X2,Y2',
-        help='boxes in pixels, in every picture the same',
-    )
-    source.add_argument(
-        '--bbox-file',
-        help="boxes from a json file in COCO's format: annotations, or results of "
-        'a detector',
-    )
-    source.add_argument('--det-config', help='config file of a detector of MMDetection')
-    group.add_argument('--det-checkpoint', help="the detector's checkpoint")
-    group.add_argument(
-        '--det-cat-id', type=int, default=0, help="the detector's label of people (0)"
-    )
-    group.add_argument(
-        '--bbox-thr',
-        type=float,
-        default=0.3,
-        help='detected boxes must score more than this (%(default)s)',
-    )
-    group.add_argument(
-        '--nms-thr',
-        type=float,
-        default=0.3,
-        help='of detected boxes that overlap more (IoU), one stays (%(default)s)',
-    )
-
-
-def add_drawing_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('drawing')
-    group.add_argument(
-        '--kpt-thr',
-        type=float,
-        default=0.3,
-        help='draw keypoints that score at least this (%(default)s)',
-    )
-    group.add_argument(
-        '--radius', type=positive, help='of a keypoint (by picture size)'
-    )
-    group.add_argument('--thickness', type=positive, help='of a limb (by picture size)')
-    group.add_argument('--draw-bbox', action='store_true', help='draw the boxes')
-    group.add_argument(
-        '--draw-heatmap',
-        action='store_true',
-        help='add a picture of the heatmaps below',
-    )
-    group.add_argument(
-        '--show-kpt-idx', action='store_true', help="write the keypoints' numbers"
-    )
-    group.add_argument(
-        '--skeleton-style', choices=['mmpose', 'openpose'], default='mmpose'
-    )
-    group.add_argument(
-        '--show',
-        action='store_true',
-        help='show results in a window; any key goes on, Escape ends a video',
-    )
 
 
 def box(text: str) -> list[float]:
@@ -176,45 +80,30 @@ def box(text: str) -> list[float]:
     return [x1, y1, x2, y2]
 
 
-def positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f"expected a number of at least 1, got '{text}'"
-        )
-    return int(text)
-
-
-def check_device(parser: argparse.ArgumentParser, device: str) -> None:
-    try:
-        torch.zeros(1, device=device)
-    except (AssertionError, RuntimeError) as error:
-        parser.error(f'--device {device}: {error}')
-
-
-def has_display() -> bool:
-    """OpenCV's windows end the process where there is none."""
-    names = ('DISPLAY', 'WAYLAND_DISPLAY', 'QT_QPA_PLATFORM')
-    return sys.platform != 'linux' or any(os.environ.get(name) for name in names)
-
-
-def predict(args: argparse.Namespace) -> None:
-    inputs = open_inputs(args.input)
-    is_video = isinstance(inputs, Video)
-    bboxes = args.bboxes
-    if args.bbox_file:
-        if is_video:
-            raise ValueError('--bbox-file is for pictures; for a video use a detector.')
-        bboxes = read_boxes(args.bbox_file, inputs, args.bbox_thr)
-    inferencer = TopdownInferencer(
-        config_with(args.config, args.cfg_options),
-        args.checkpoint,
-        device=args.device,
+def open_model(args: argparse.Namespace, show_progress: bool) -> TopdownInferencer:
+    config, checkpoint = args.config, args.checkpoint
+    if args.cfg_options:
+        if zoo.knows(config):
+            config, checkpoint = zoo.find(config, checkpoint)
+        config = config_with(config, args.cfg_options)
+    return TopdownInferencer(
+        config,
+        checkpoint,
+        args.device,
         det_model=args.det_config,
         det_weights=args.det_checkpoint,
-        det_cat_ids=args.det_cat_id,
-        show_progress=is_video or len(inputs) > 1,
+        show_progress=show_progress,
     )
-    results = inferencer(
+
+
+def predict(args: argparse.Namespace) -> int:
+    inputs, bboxes = open_inputs(args.input), args.bboxes
+    are_pictures = isinstance(inputs, list)
+    if args.bbox_file:
+        if not are_pictures:
+            raise ValueError('--bbox-file is for pictures. For a video use a detector.')
+        bboxes = read_boxes(args.bbox_file, inputs, args.bbox_thr)
+    results = open_model(args, not are_pictures or len(inputs) > 1)(
         inputs,
         batch_size=args.batch_size,
         out_dir=args.out_dir,
@@ -226,36 +115,35 @@ def predict(args: argparse.Namespace) -> None:
         thickness=args.thickness,
         draw_bbox=args.draw_bbox,
         draw_heatmap=args.draw_heatmap,
-        show_kpt_idx=args.show_kpt_idx,
-        skeleton_style=args.skeleton_style,
         show=args.show,
     )
-    num_pictures = num_people = 0
-    with contextlib.closing(results):
-        for result in results:
+    num_pictures, num_people, skipped = 0, 0, []
+    for result in results:
+        if 'error' in result:
+            skipped.append(result['error'])
+        else:
             num_pictures += 1
             num_people += len(result['predictions'][0])
-            if is_video and args.show and cv2.waitKey(1) == ord('\x1b'):
-                break
-    print(
-        f'{"Frames" if is_video else "Pictures"}: {num_pictures}, people: {num_people}'
-    )
+    kind = 'Pictures' if are_pictures else 'Frames'
+    print(f'{kind}: {num_pictures}, people: {num_people}')
     if args.out_dir:
         print(f'Results: {args.out_dir}/visualizations, {args.out_dir}/predictions')
+    for error in skipped:
+        print(f'Skipped: {error}', file=sys.stderr)
+    return 1 if skipped else 0
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+    args = parse_args(sys.argv[1:] if argv is None else argv)
     MMLogger.get_current_instance().setLevel('WARNING')
     try:
-        predict(args)
+        return predict(args)
     except (ImportError, OSError, ValueError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print('Stopped; what was done before is kept.', file=sys.stderr)
+        print('Stopped. What was done before is kept.', file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == '__main__':

@@ -12,62 +12,37 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ldcrn_mm import report
-from ldcrn_mm.training import options, results
+from ldcrn_mm.training.options import user_errors
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file of the run')
-    parser.add_argument('work_dir', help='folder of the training')
-    parser.add_argument('--dump', help='what tools/test.py --dump wrote')
-    parser.add_argument('--out-dir', help='folder for the pictures (WORK_DIR/pictures)')
-    parser.add_argument(
-        '--max-images', type=int, default=8, help='draw that many pictures'
-    )
-    parser.add_argument(
-        '--kpt-thr', type=float, default=0.3, help='lowest score that is drawn'
-    )
-    args = parser.parse_args()
-    if not Path(args.config).is_file():
-        parser.error(f'config file not found: {args.config}')
-    if not Path(args.work_dir).is_dir():
-        parser.error(f'folder not found: {args.work_dir}')
-    if args.dump and not Path(args.dump).is_file():
-        parser.error(f'file not found: {args.dump}')
-    options.require_suffix(parser, args.dump, results.PREDICTION_FILES)
-    if args.max_images < 1:
-        parser.error(f'--max-images must be at least 1, not {args.max_images}')
-    return args
-
-
-def metrics_to_draw(cfg: Config) -> list[str]:
-    """Those by which the training chose its best checkpoint."""
-    checkpoint = cfg.get('default_hooks', {}).get('checkpoint') or {}
-    names = checkpoint.get('save_best') or []
-    names = [names] if isinstance(names, str) else names
-    return [name for name in names if name != 'auto']  # the first that is measured
-
-
-def draw(args: argparse.Namespace) -> None:
-    cfg = Config.fromfile(args.config)
-    init_default_scope(cfg.get('default_scope', 'mmpose'))
-    out_dir = Path(args.out_dir or Path(args.work_dir) / 'pictures')
-    curves = out_dir / 'curves.png'
-    report.plot_curves(args.work_dir, curves, metrics_to_draw(cfg))
-    print(curves)
-    if args.dump:
-        for file in report.draw_predictions(
-            args.dump, out_dir, report.dataset_meta(cfg), args.max_images, args.kpt_thr
-        ):
-            print(file)
+    add = parser.add_argument
+    add('config', help='config file of the run')
+    add('work_dir', type=Path, help='folder of the training')
+    add('--dump', help='file that tools/test.py --dump wrote, a pickle: trust it')
+    add('--out-dir', type=Path, help='folder for the pictures (WORK_DIR/pictures)')
+    add('--max-images', type=int, default=8, help='number of pictures (%(default)s)')
+    add('--kpt-thr', type=float, default=0.3, help='lowest score drawn (%(default)s)')
+    return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    with options.user_errors():
-        draw(args)
+    out_dir = args.out_dir or args.work_dir / 'pictures'
+    with user_errors():
+        cfg = Config.fromfile(args.config)
+        init_default_scope(cfg.get('default_scope', 'mmpose'))
+        files = [out_dir / 'curves.png']
+        report.plot_curves(args.work_dir, files[0], report.metrics_of(cfg))
+        if args.dump:
+            meta = report.dataset_meta(cfg)
+            files += report.draw_predictions(
+                args.dump, out_dir, meta, args.max_images, args.kpt_thr
+            )
+    print(*files, sep='\n')
 
 
 if __name__ == '__main__':

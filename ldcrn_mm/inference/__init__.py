@@ -1,7 +1,6 @@
-"""From a picture, folder, video or webcam to keypoints.
+"""From a picture, a folder, a video or a webcam to keypoints.
 
-This is not imported with the package, because it brings in all of MMPose's
-inference API::
+Not imported with the package, because it needs all of MMPose's inference API::
 
     from ldcrn_mm.inference import TopdownInferencer
 
@@ -14,9 +13,4 @@ from .boxes import read_boxes
 from .inferencer import TopdownInferencer
 from .inputs import Video, open_inputs
 
-__all__ = [
-    'TopdownInferencer',
-    'Video',
-    'open_inputs',
-    'read_boxes',
-]
+__all__ = ['TopdownInferencer', 'Video', 'open_inputs', 'read_boxes']

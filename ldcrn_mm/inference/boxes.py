@@ -1,158 +1,186 @@
-"""Bounding boxes as users give them: corners x1, y1, x2, y2 in pixels."""
+"""Bounding boxes from users: corners x1, y1, x2, y2 in pixels."""
 
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
+
+from .inputs import PICTURE, path_of
 
 # (N, 4), or (N, 5) with scores
 Boxes = np.ndarray | Sequence[Sequence[float]]
 
+PERSON = ('person', 'persons', 'people', 'pedestrian', 'pedestrians', 'human', 'humans')
+
 
 def boxes_per_picture(
     bboxes: Boxes | Sequence[Boxes], num_pictures: int | None
-) -> Iterable[Boxes]:
+) -> Iterator[Boxes]:
     """Boxes of one picture after the other.
 
     Args:
-        bboxes: an (N, 4) array of boxes that are meant in every picture, or
-            one such array for each picture.
-        num_pictures: how many pictures there are, ``None`` where nobody knows.
+        bboxes: an (N, 4) array for every picture, or one for each picture.
+        num_pictures: number of pictures, ``None`` if unknown.
 
     Raises:
-        ValueError: where there are not as many arrays as pictures.
+        ValueError: if there are not as many arrays as pictures.
     """
     first = np.asarray(bboxes[0]) if len(bboxes) else None
     if first is None or (first.ndim == 1 and first.size):
         return itertools.repeat(bboxes)
-    if num_pictures is not None and len(bboxes) != num_pictures:
+    if num_pictures not in (None, len(bboxes)):
         raise ValueError(
             'Expected an (N, 4) array of boxes, or one for each of '
-            f'{num_pictures} pictures, but got {len(bboxes)}.'
+            f'{num_pictures} pictures, got {len(bboxes)}'
         )
-    return bboxes
+    return iter(bboxes)
 
 
 def check_boxes(boxes: Boxes | None, width: int, height: int, name: str) -> np.ndarray:
-    """Boxes of one picture with their scores, if they can be what was meant.
+    """Boxes of one picture with scores, (N, 5), float32.
 
     Args:
-        boxes: (N, 4), corners x1, y1, x2, y2 in pixels, or (N, 5) with a score
-            each; N may be 0. A box may reach over the picture's edge.
+        boxes: (N, 4) or (N, 5), N may be 0. They may reach over the edges of the
+            picture. A score that is not given is 1.
         width: of the picture.
         height: of the picture.
-        name: what to call the picture in errors.
-
-    Returns:
-        (N, 5), float32; scores that were not given are 1.
+        name: of the picture, for errors.
 
     Raises:
-        ValueError: names the first box that has no area or nothing of the
-            picture in it; or there are no boxes, not even an empty array.
+        ValueError: if boxes are missing, of another shape, not finite, empty, or
+            outside the picture.
     """
     if boxes is None:
-        raise ValueError(f'The boxes end before {name}; those of nobody are [].')
+        raise ValueError(f'There are no boxes for {name}. Give [] if nobody is in it.')
     array = np.asarray(boxes, np.float32)
     if array.size == 0:
         return np.zeros((0, 5), np.float32)
     if array.ndim != 2 or array.shape[1] not in (4, 5):
         raise ValueError(
-            'Expected boxes of shape (N, 4), corners x1, y1, x2, y2, or (N, 5) '
-            f'with scores, but those of {name} have shape {array.shape}.'
+            'Expected boxes of shape (N, 4), corners x1, y1, x2, y2, or (N, 5) with '
+            f'scores, got {array.shape} for {name}'
         )
-    for box in array:
-        problem = _problem(box, width, height)
-        if problem:
-            corners = ','.join(f'{value:g}' for value in box[:4])
-            raise ValueError(
-                f'The box {corners} in {name} {problem}. Expected the corners '
-                'x1,y1,x2,y2 in pixels.'
-            )
+    x1, y1, x2, y2 = array[:, :4].T
+    inside = (x1 < width) & (y1 < height) & (x2 > 0) & (y2 > 0)
+    good = np.isfinite(array).all(1) & (x2 > x1) & (y2 > y1) & inside
+    for box in array[~good]:
+        corners = ','.join(f'{value:g}' for value in box[:4])
+        raise ValueError(
+            f'The box {corners} in {name} is empty, not finite or outside the picture '
+            f'of {width}x{height}. Expected the corners x1,y1,x2,y2 in pixels.'
+        )
     scores = np.ones((len(array), 5 - array.shape[1]), np.float32)
     return np.concatenate([array, scores], axis=1)
-
-
-def _problem(box: np.ndarray, width: int, height: int) -> str | None:
-    x1, y1, x2, y2 = box[:4]
-    if not np.isfinite(box).all():
-        return 'is not finite'
-    if x2 <= x1 or y2 <= y1:
-        return 'is empty'
-    if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
-        return f'lies outside the picture, which is {width}x{height} (width x height)'
-    return None
 
 
 def read_boxes(
     path: str | Path, pictures: Sequence[str], score_thr: float = 0.0
 ) -> list[Boxes]:
-    """Boxes of people from a json file in COCO's formats.
+    """Reads boxes of people from COCO annotations or from a detector's results.
 
-    Either annotations (``images`` and ``annotations``; crowds are left out),
-    in which pictures go by their file names, or the list of a detector's
-    results (``image_id``, ``bbox``, ``score``), for pictures that are named by
-    their ids, as COCO's are. Where there are several categories, ``person``
-    (in results, category 1) is taken.
+    Annotations name pictures by path. Folders have to agree as far as both paths have
+    them. The category is ``person`` or a synonym, and crowds are left out. Results name
+    pictures by number, or by path with or without suffix. The category is 1, or 0 in a
+    file that counts from 0.
 
     Args:
-        path: the file.
+        path: json file.
         pictures: paths of the pictures whose boxes are wanted.
-        score_thr: results must score more than this.
+        score_thr: results have to score more.
 
     Returns:
         For each picture its boxes (N, 4), or (N, 5) with scores.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        ValueError: where it is in neither format, or does not know a picture.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it has another format or no category of people, or if a picture
+            is not in it.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding='utf-8'))
-        boxes = (
-            _of_annotations(content)
-            if isinstance(content, dict)
-            else _of_results(content, pictures, score_thr)
-        )
+        content = json.loads(Path(path).read_bytes())
+        annotated = isinstance(content, dict)
+        boxes = _annotated(content) if annotated else _detected(content, score_thr)
     except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(
-            f'`{path}` is in none of the formats of COCO: `images` and '
-            '`annotations`, or a list of `image_id`, `category_id`, `bbox` and '
-            f'`score` ({type(error).__name__}: {error}).'
+            f'`{path}` has none of the formats of COCO: `images` and `annotations`, or '
+            'a list of `image_id`, `category_id`, `bbox` and `score` '
+            f'({type(error).__name__}: {error})'
         ) from error
-    names = [Path(picture).name for picture in pictures]
-    unknown = [name for name in names if name not in boxes]
-    if unknown:
-        raise ValueError(f'`{path}` does not know the picture {unknown[0]}.')
-    return [boxes[name] for name in names]
+    found = _look_up(boxes, pictures, annotated)
+    unknown = [name for name, people in zip(pictures, found) if people is None]
+    if unknown and (annotated or len(unknown) == len(pictures)):
+        raise ValueError(
+            f'`{path}` does not know the picture {unknown[0]}. It knows '
+            f'{", ".join(itertools.islice(boxes, 3)) or "none"}.'
+        )
+    return [people or [] for people in found]
 
 
-def _of_annotations(content: dict) -> dict[str, Boxes]:
-    person = [c['id'] for c in content.get('categories', []) if c['name'] == 'person']
-    names = {image['id']: Path(image['file_name']).name for image in content['images']}
-    boxes: dict[str, Boxes] = {name: [] for name in names.values()}
+def _annotated(content: dict) -> dict[str, list]:
+    """Boxes of people by file name."""
+    categories = {str(c['id']): str(c['name']) for c in content.get('categories', [])}
+    people = [label for label, name in categories.items() if name.lower() in PERSON]
+    if categories and not people:
+        raise ValueError(
+            'Expected a category `person`, or a synonym of it, got '
+            f'{", ".join(categories.values())}. Rename the one that is meant.'
+        )
+    names = {image['id']: image['file_name'] for image in content['images']}
+    boxes: dict[str, list] = {name: [] for name in names.values()}
     for one in content['annotations']:
-        if one.get('iscrowd') or (person and one['category_id'] not in person):
+        if one.get('iscrowd') or (people and str(one['category_id']) not in people):
             continue
         boxes[names[one['image_id']]].append(_corners(*one['bbox']))
     return boxes
 
 
-def _of_results(
-    content: list[dict], pictures: Sequence[str], score_thr: float
-) -> dict[str, Boxes]:
-    ids = {Path(p).name: int(Path(p).stem) for p in pictures if Path(p).stem.isdigit()}
-    if {one['image_id'] for one in content}.isdisjoint(ids.values()):
-        return {}
-    found: dict[int, list] = defaultdict(list)
+def _detected(content: list[dict], score_thr: float) -> dict[str, list]:
+    """Boxes of people by number or path."""
+    labels = {str(one['category_id']) for one in content}
+    person = '0' if '0' in labels else '1'
+    if labels and person not in labels:
+        raise ValueError(f'Expected category_id 1 for people, got {sorted(labels)}')
+    boxes: dict[str, list] = {}
     for one in content:
-        if one['category_id'] == 1 and one['score'] > score_thr:
-            corners = _corners(*one['bbox'])
-            found[one['image_id']].append([*corners, one['score']])
-    return {name: found[i] for name, i in ids.items()}
+        people = boxes.setdefault(str(one['image_id']), [])
+        if str(one['category_id']) == person and one['score'] > score_thr:
+            people.append([*_corners(*one['bbox']), one['score']])
+    return boxes
 
 
 def _corners(x: float, y: float, width: float, height: float) -> list[float]:
-    return [x, y, x + width, y + height]
+    x, y = float(x), float(y)  # numbers may be text
+    return [x, y, x + float(width), y + float(height)]
+
+
+def _look_up(
+    boxes: dict[str, list], pictures: Sequence[str], with_suffix: bool
+) -> list[list | None]:
+    """The boxes of each picture, ``None`` if it is unknown."""
+    by_file = defaultdict(list)
+    for name, people in boxes.items():
+        path = _path(name, with_suffix)
+        by_file[path.name].append((f'/{path}', people))
+    found = []
+    for picture in pictures:
+        path = _path(str(path_of(picture)), with_suffix)
+        same = [
+            people
+            for name, people in by_file[path.name]
+            if name.endswith(f'/{path}') or f'/{path}'.endswith(name)
+        ]
+        if len(same) > 1:
+            raise ValueError(f'There are boxes of {len(same)} pictures {picture}.')
+        found.append(same[0] if same else None)
+    return found
+
+
+def _path(name: str, with_suffix: bool) -> PurePosixPath:
+    path = PurePosixPath(name.replace('\\', '/'))
+    if with_suffix:
+        return path
+    stem = PICTURE.sub('', path.name)
+    return path.with_name(stem.lstrip('0') or '0')  # 000000000790 is 790

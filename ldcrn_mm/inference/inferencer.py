@@ -1,11 +1,15 @@
 """MMPose's inferencer for top-down models, with boxes."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, ClassVar
 
+import cv2
+import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -15,70 +19,61 @@ from mmpose.apis import Pose2DInferencer
 from mmpose.apis.inference import dataset_meta_from_config
 from mmpose.evaluation.functional import nms
 from mmpose.registry import MODELS
-from mmpose.structures import PoseDataSample, merge_data_samples
+from mmpose.structures import PoseDataSample, merge_data_samples, split_instances
+from rich.progress import track
 from torch import nn
 
 from ..checkpoint import load_weights, read_checkpoint, zoo
 from ..checkpoint.files import reason
 from ..deploy import is_exported, use_exported
 from ..training import launch
-from .boxes import Boxes, boxes_per_picture, check_boxes
-from .inputs import Inputs, Picture, Video, open_inputs, read_picture
+from .boxes import boxes_per_picture, check_boxes
+from .inputs import Inputs, Picture, Video, name_of, open_inputs, read_picture
+from .outputs import Outputs
+
+ESCAPE = 27  # the key
 
 
 class TopdownInferencer(Pose2DInferencer):
     """Finds the keypoints of people in boxes, in a detector's, or in the picture.
 
-    It is used as MMPose's ``MMPoseInferencer``, which it differs from thus:
+    It is used like MMPose's ``MMPoseInferencer``. The differences:
 
-    * ``bboxes=`` is heeded (MMPose's throws it away for top-down models:
-      open-mmlab/mmpose#3233). It goes before the detector.
-    * Without ``det_model`` the whole picture is the box; nothing is downloaded.
-    * Where the detector finds nobody there is nobody; MMPose's takes the whole
-      picture instead.
-    * A picture is read once, and its people go through the network in batches.
-    * A checkpoint that does not fit the config, a file that cannot be read and
-      a box that cannot be meant are errors.
-    * No checkpoint runs code, neither the model's nor the detector's; see
-      :func:`ldcrn_mm.training.launch.weights_only`.
-    * Lines and dots are drawn in proportion to the picture, and
-      ``skeleton_style='openpose'`` does not last into the next call.
-
-    A call yields, for each picture, a dict with ``predictions``, a list whose
-    one element is the list of the people: each a dict of ``keypoints``
-    [K][2] in pixels, ``keypoint_scores`` [K], ``bbox`` [1][4] and
-    ``bbox_score``; with ``return_datasamples=True`` the element is a
-    :class:`PoseDataSample` with ``pred_instances``. ``out_dir`` gets
-    ``visualizations/NAME`` and ``predictions/NAME.json``, which is that list
-    of people; for a video, a list of ``{frame_id, instances}``.
+    * ``bboxes=`` works, and goes before the detector. MMPose ignores it for top-down
+      models (open-mmlab/mmpose#3233).
+    * Without ``det_model`` the whole picture is the box, and nothing is downloaded.
+    * If the detector finds nobody, the result is empty. MMPose takes the whole picture.
+    * The people of a picture go through the network in batches.
+    * No checkpoint runs code, and one that does not fit the config is an error.
+    * Lines and dots are drawn in proportion to the picture.
+    * Calls are independent. Their results can be read in turns.
 
     Args:
-        model: path of a config, the config, or a name or alias: one of ours, see
-            :mod:`ldcrn_mm.checkpoint.zoo`, else one from the model zoo of
-            ``scope``; by default the published LDCRN that comes with this package.
-        weights: path or address of the checkpoint, or an exported file, see
-            :func:`ldcrn_mm.deploy.open_runtime`; by default, those published
-            under the name.
-        device: by default a GPU where there is one.
-        scope: where a name of ``model`` that is none of ours is looked up.
-        det_model: config path or name of an MMDetection model, ``None`` or
-            ``'whole_image'`` for none.
+        model: path of a config, the config, or a name, ours (see
+            :mod:`ldcrn_mm.checkpoint.zoo`) or of ``scope``. By default the published
+            LDCRN that comes with this package.
+        weights: path or address of the checkpoint, or an exported file. By default
+            those published under the name.
+        device: by default a GPU if there is one.
+        scope: package whose model zoo has the name.
+        det_model: config path or name of an MMDetection model.
         det_weights: checkpoint of the detector.
         det_cat_ids: the detector's label or labels of what has keypoints.
         show_progress: show a progress bar.
 
     Raises:
-        FileNotFoundError: where a config or checkpoint does not exist.
-        ValueError: where the config is not of a top-down model, the checkpoint
-            not of the config, the detector cannot be loaded, or no model has
-            this name or none is published under it.
-        ImportError: where the runtime of an exported file is not installed.
+        FileNotFoundError: if a config or checkpoint does not exist.
+        ImportError: if the runtime of an exported file is not installed.
+        ValueError: if the model is unknown or not top-down, the checkpoint does not
+            fit it, or the detector or the device cannot be used.
     """
 
+    preprocess_kwargs: ClassVar[set] = {'bboxes', 'bbox_thr', 'nms_thr'}
     forward_kwargs: ClassVar[set] = set()
     visualize_kwargs: ClassVar[set] = Pose2DInferencer.visualize_kwargs | {
         'show_kpt_idx'
     }
+    postprocess_kwargs: ClassVar[set] = {'pred_out_dir'}
 
     def __init__(
         self,
@@ -162,10 +157,13 @@ class TopdownInferencer(Pose2DInferencer):
         model.dataset_meta = meta.get('dataset_meta') or dataset_meta_from_config(
             cfg, 'test'
         )
-        return model.to(device).eval()
+        try:
+            return model.to(device).eval()
+        except (AssertionError, RuntimeError) as error:
+            raise ValueError(f'The device {device} cannot be used: {error}') from error
 
     def _init_collate(self, cfg: Config) -> Callable:
-        """MMEngine's default, without its warning of a registry MMPose has not."""
+        """MMEngine's default, without its warning about MMPose's registries."""
         return pseudo_collate
 
     def __call__(
@@ -176,199 +174,166 @@ class TopdownInferencer(Pose2DInferencer):
         out_dir: str | Path | None = None,
         **kwargs: Any,
     ) -> Iterator[dict]:
-        """Predicts, draws and saves one picture after the other.
+        """Predicts, draws and saves one picture or frame after the other.
 
         Args:
             inputs: see :func:`open_inputs`.
-            return_datasamples: yield data samples instead of plain lists.
-            batch_size: how many people go through the network at once.
-            out_dir: folder for the drawn pictures or video and the predictions.
-            **kwargs: ``bboxes``, an (N, 4) array of corners x1, y1, x2, y2 in
-                pixels that are meant in every picture, or one such array for
-                each picture, or (N, 5) with scores; ``bbox_thr`` and
-                ``nms_thr`` for the detector's; how to draw, as in MMPose.
+            return_datasamples: yield data samples instead of plain Python types.
+            batch_size: number of people that go through the network at once.
+            out_dir: folder for ``visualizations/NAME`` and ``predictions/NAME.json``.
+            **kwargs: as in MMPose, and ``bboxes``: an (N, 4) array of corners x1, y1,
+                x2, y2 in pixels for every picture, or one for each picture, or (N, 5)
+                with scores.
 
         Returns:
-            Iterator over the predictions for each picture; see the class.
+            Iterator over dicts. ``predictions`` is a list of one element, the list of
+            people: dicts of ``keypoints`` [K][2] in pixels, ``keypoint_scores`` [K],
+            ``bbox`` [1][4] and ``bbox_score``, or a :class:`PoseDataSample`. The json
+            files have the list of people, or for a video a list of ``{frame_id,
+            instances}``. Of several pictures, one that cannot be read or whose boxes
+            are wrong has empty ``predictions`` and an ``error``.
 
         Raises:
-            FileNotFoundError: where an input does not exist.
-            ValueError: where an input, or (as its picture's turn comes) a box
-                cannot be what was meant.
+            FileNotFoundError: if an input does not exist.
+            OSError, ValueError: if an argument is wrong, a result would replace an
+                input or another result, or the only picture or its boxes are wrong.
         """
-        inputs = open_inputs(inputs)
-        if kwargs.get('bboxes') is not None:
-            count = None if isinstance(inputs, Video) else len(inputs)
-            kwargs['bboxes'] = boxes_per_picture(kwargs['bboxes'], count)
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be at least 1, got {batch_size}')
         if out_dir is not None:
-            _check_names(inputs)
-            kwargs.setdefault('vis_out_dir', str(Path(out_dir, 'visualizations')))
-            kwargs.setdefault('pred_out_dir', str(Path(out_dir, 'predictions')))
-        self._video_input = False
-        results = super().__call__(inputs, return_datasamples, batch_size, **kwargs)
-        return self._saved_if_stopped(results, kwargs.get('pred_out_dir', ''))
+            kwargs.setdefault('vis_out_dir', Path(out_dir, 'visualizations'))
+            kwargs.setdefault('pred_out_dir', Path(out_dir, 'predictions'))
+        finding, _, drawing, saving = self._dispatch_kwargs(**kwargs)
+        if drawing.get('show') and not _has_display():
+            raise ValueError('show=True needs a display, and DISPLAY is not set')
+        inputs = open_inputs(inputs)
+        if finding.get('bboxes') is not None:
+            num_pictures = None if isinstance(inputs, Video) else len(inputs)
+            finding['bboxes'] = boxes_per_picture(finding['bboxes'], num_pictures)
+        vis_dir, pred_dir = drawing.pop('vis_out_dir', None), saving.get('pred_out_dir')
+        outputs = Outputs(inputs, vis_dir, pred_dir)
+        return self._results(
+            inputs, outputs, return_datasamples, batch_size, finding, drawing
+        )
 
-    def _saved_if_stopped(self, results: Iterator[dict], folder: str) -> Iterator[dict]:
-        """Completes a video's files also where its end is not reached."""
-        try:
-            yield from results
-        except BaseException:  # above all GeneratorExit and KeyboardInterrupt
-            if self._video_input:
-                self._finalize_video_processing(folder)
-            raise
-
-    def _inputs_to_list(self, inputs: list[Picture] | Video) -> list[Picture] | Video:
-        self._video_input = isinstance(inputs, Video)
-        if self._video_input:
-            self.video_info = dict(
-                fps=inputs.fps,
-                name=inputs.name,
-                writer=None,
-                width=inputs.width,
-                height=inputs.height,
-                predictions=[],
-            )
-        return inputs
-
-    def update_model_visualizer_settings(
-        self, draw_heatmap: bool = False, skeleton_style: str = 'mmpose', **kwargs: Any
-    ) -> None:
-        """Sets up the drawing, from the model's colors, for each call anew."""
-        self.visualizer.set_dataset_meta(self.model.dataset_meta)
-        super().update_model_visualizer_settings(draw_heatmap, skeleton_style, **kwargs)
-
-    def preprocess(self, inputs: list[Picture] | Video, **kwargs: Any) -> '_Counted':
-        """Cuts the people out of each picture.
-
-        Returns:
-            Iterable over what :meth:`forward` takes and the picture in a list.
-        """
-        is_video = isinstance(inputs, Video)
-        length = inputs.num_frames if is_video else len(inputs)
-        return _Counted(self._cut_out(inputs, **kwargs), length)
-
-    def _cut_out(
+    def _results(
         self,
-        inputs: Iterable[Picture],
+        inputs: list[Picture] | Video,
+        outputs: Outputs,
+        return_datasamples: bool,
         batch_size: int,
-        bboxes: Iterable[Boxes] | None = None,
-        bbox_thr: float = 0.3,
-        nms_thr: float = 0.3,
-    ) -> Iterator[tuple[tuple[dict, list[dict]], list[np.ndarray]]]:
-        given = None if bboxes is None else iter(bboxes)
-        for index, source in enumerate(inputs):
-            picture = read_picture(source)
-            name = source if isinstance(source, str) else f'{index:06d}.jpg'
-            height, width = picture.shape[:2]
-            if given is not None:
-                boxes = check_boxes(next(given, None), width, height, name)
-            elif self.detector is not None:
-                boxes = self.detect(picture, bbox_thr, nms_thr)
-            else:
-                boxes = np.array([[0, 0, width, height, 1]], np.float32)
-            info = dict(img=picture, img_path=name, **self.model.dataset_meta)
-            people = [
-                self.pipeline(dict(info, bbox=box[None, :4], bbox_score=box[4:]))
-                for box in boxes
-            ]
-            batches = [
-                self.collate_fn(people[start : start + batch_size])
-                for start in range(0, len(people), batch_size)
-            ]
-            yield (dict(img_path=name, ori_shape=(height, width)), batches), [picture]
+        finding: dict[str, Any],
+        drawing: dict[str, Any],
+    ) -> Iterator[dict]:
+        bboxes = finding.pop('bboxes', None)
+        return_vis, show = drawing.pop('return_vis', False), drawing.get('show', False)
+        if outputs.video:
+            drawing['wait_time'] = 1e-5
+        count = inputs.num_frames if outputs.video else len(inputs)
+        sources = track(inputs, 'Inference', count) if self.show_progress else inputs
+        with contextlib.closing(outputs):
+            for index, source in enumerate(sources):
+                name = name_of(index, source)
+                given = next(bboxes, None) if bboxes else None
+                try:
+                    picture = read_picture(source)
+                    boxes = (
+                        check_boxes(given, *picture.shape[1::-1], name)
+                        if bboxes
+                        else self._find_people(picture, **finding)
+                    )
+                except (OSError, ValueError) as error:
+                    if outputs.video or count == 1:
+                        raise
+                    yield dict(predictions=[], visualization=[], error=str(error))
+                    continue
+                # Set each time, as another call may have run in between.
+                self.visualizer.set_dataset_meta(self.model.dataset_meta)
+                self.update_model_visualizer_settings(**drawing)
+                sample = self._estimate(picture, name, boxes, batch_size)
+                people, drawn = _plain(sample.pred_instances), None
+                if return_vis or show or outputs.vis_dir:
+                    drawn = self._draw(picture, name, sample, **drawing)
+                outputs.add(name, drawn, people)
+                yield dict(
+                    predictions=[sample if return_datasamples else people],
+                    visualization=[drawn] if return_vis else [],
+                )
+                if show and outputs.video and cv2.waitKey(1) == ESCAPE:
+                    break
 
-    def detect(
-        self, picture: np.ndarray, bbox_thr: float, nms_thr: float
+    def _find_people(
+        self, picture: np.ndarray, bbox_thr: float = 0.3, nms_thr: float = 0.3
     ) -> np.ndarray:
-        """The detector's boxes (N, 5), best first, of what has keypoints."""
-        found = self.detector(picture, return_datasamples=True)['predictions'][0]
+        """The detector's boxes (N, 5), best first, or the picture's."""
+        height, width = picture.shape[:2]
+        if self.detector is None:
+            return np.array([[0, 0, width, height, 1]], np.float32)
+        (found,) = self.detector(picture, return_datasamples=True)['predictions']
         found = found.pred_instances.cpu().numpy()
         wanted = np.isin(found.labels, self.det_cat_ids) & (found.scores > bbox_thr)
         boxes = np.column_stack([found.bboxes, found.scores])[wanted]
         return boxes[nms(boxes, nms_thr)]
 
     @torch.no_grad()
-    def forward(self, inputs: tuple[dict, list[dict]]) -> list[PoseDataSample]:
-        """Predicts the people of one picture.
+    def _estimate(
+        self, picture: np.ndarray, name: str, boxes: np.ndarray, batch_size: int
+    ) -> PoseDataSample:
+        """One data sample of all people in a picture, in the order of their boxes."""
+        info = dict(img=picture, img_path=name, **self.model.dataset_meta)
+        people: list[PoseDataSample] = []
+        for start in range(0, len(boxes), batch_size):
+            batch = [
+                self.pipeline(dict(info, bbox=box[None, :4], bbox_score=box[4:]))
+                for box in boxes[start : start + batch_size]
+            ]
+            people += self.model.test_step(self.collate_fn(batch))
+        return merge_data_samples(people) if people else self._nobody(picture, name)
 
-        Args:
-            inputs: meta information of the picture, and batches of its people
-                as the model's ``test_step`` takes them.
-
-        Returns:
-            One data sample with all of them, in the order of their boxes.
-        """
-        metainfo, batches = inputs
-        people = [one for batch in batches for one in self.model.test_step(batch)]
-        return [merge_data_samples(people) if people else self._nobody(metainfo)]
-
-    def _nobody(self, metainfo: dict) -> PoseDataSample:
+    def _nobody(self, picture: np.ndarray, name: str) -> PoseDataSample:
+        shape = picture.shape[:2]
         num_keypoints = self.model.dataset_meta['num_keypoints']
-        sample = PoseDataSample(metainfo=metainfo)
+        sample = PoseDataSample(metainfo=dict(img_path=name, ori_shape=shape))
         sample.pred_instances = InstanceData(
             keypoints=np.zeros((0, num_keypoints, 2), np.float32),
             keypoint_scores=np.zeros((0, num_keypoints), np.float32),
             bboxes=np.zeros((0, 4), np.float32),
             bbox_scores=np.zeros(0, np.float32),
         )
-        if self.model.test_cfg.get('output_heatmaps'):
-            heatmaps = np.zeros((num_keypoints, *metainfo['ori_shape']), np.float32)
+        if self.model.test_cfg['output_heatmaps']:
+            heatmaps = np.zeros((num_keypoints, *shape), np.float32)
             sample.pred_fields = PixelData(heatmaps=heatmaps)
         return sample
 
-    def visualize(
+    def _draw(
         self,
-        inputs: list[np.ndarray],
-        preds: list[PoseDataSample],
+        picture: np.ndarray,
+        name: str,
+        sample: PoseDataSample,
         radius: int | None = None,
         thickness: int | None = None,
-        **kwargs: Any,
-    ) -> list[np.ndarray]:
-        """Draws the people of one picture, by default in proportion to it."""
-        size = np.sqrt(np.prod(inputs[0].shape[:2]))
-        return super().visualize(
-            inputs,
-            preds,
-            radius=radius or max(1, round(size / 160)),
-            thickness=thickness or max(1, round(size / 280)),
-            **kwargs,
+        black_background: bool = False,
+        **options: Any,
+    ) -> np.ndarray:
+        """Draws the people of a picture, in RGB."""
+        size = np.sqrt(np.prod(picture.shape[:2]))
+        self.visualizer.radius = radius or max(1, round(size / 160))
+        self.visualizer.line_width = thickness or max(1, round(size / 280))
+        image = np.zeros_like(picture) if black_background else mmcv.bgr2rgb(picture)
+        return self.visualizer.add_datasample(
+            Path(name).name, image, sample, draw_gt=False, **options
         )
 
-    def save_visualization(
-        self, visualization: np.ndarray, vis_out_dir: str, img_name: str | None = None
-    ) -> None:
-        """Writes a picture, or a frame.
 
-        Raises:
-            OSError: where OpenCV cannot write a video of this name.
-        """
-        super().save_visualization(visualization, vis_out_dir, img_name)
-        if self._video_input and not self.video_info['writer'].isOpened():
-            raise OSError(f'OpenCV cannot write `{self.video_info["output_file"]}`.')
+def _plain(people: InstanceData) -> list[dict]:
+    """MMPose's dict of each person, of plain Python types."""
+    return [
+        dict(one, bbox=[*one['bbox']], bbox_score=float(one['bbox_score']))
+        for one in split_instances(people)
+    ]
 
 
-class _Counted:
-    """Lets the progress bar know how long an iterator is, ``None`` if endless."""
-
-    def __init__(self, iterator: Iterator, length: int | None) -> None:
-        self._iterator = iterator
-        self._length = length
-
-    def __iter__(self) -> Iterator:
-        return self._iterator
-
-    def __length_hint__(self) -> int:
-        return self._length or 0
-
-
-def _check_names(inputs: list[Picture] | Video) -> None:
-    """Raises where the files of two pictures would have the same name."""
-    if isinstance(inputs, Video):
-        return
-    names = Counter(Path(name).stem for name in inputs if isinstance(name, str))
-    for name, times in names.most_common(1):
-        if times > 1:
-            raise ValueError(
-                f'{times} pictures are called {name}, so that their predictions '
-                'would overwrite each other. Give them one by one, or rename them.'
-            )
+def _has_display() -> bool:
+    """Whether OpenCV can open a window. If it cannot, it ends the process."""
+    names = ('DISPLAY', 'WAYLAND_DISPLAY', 'QT_QPA_PLATFORM')
+    return sys.platform != 'linux' or any(os.environ.get(name) for name in names)

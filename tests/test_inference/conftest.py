@@ -1,7 +1,8 @@
-"""A network of a few thousand random weights, and pictures of noise."""
+"""A network of a few thousand random weights, pictures of noise, and a video."""
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,15 +19,6 @@ def config(
 ) -> str:
     file = tmp_path_factory.mktemp('config') / 'tiny.py'
     file.write_text(f"_base_ = '{root}/configs/ldcrn_coco.py'\n{tiny_model}")
-    return str(file)
-
-
-@pytest.fixture(scope='session')
-def mpii_config(
-    root: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    file = tmp_path_factory.mktemp('config') / 'tiny_mpii.py'
-    file.write_text(f"_base_ = '{root}/configs/ldcrn_mpii.py'\n{tiny_model}")
     return str(file)
 
 
@@ -56,3 +48,25 @@ def picture() -> np.ndarray:
     """(120, 160, 3): a mosaic of noise."""
     coarse = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     return coarse.repeat(10, axis=0).repeat(10, axis=1)
+
+
+@pytest.fixture
+def folder(picture: np.ndarray, tmp_path: Path) -> Path:
+    """b.png, a.jpg and a note."""
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    cv2.imwrite(str(folder / 'b.png'), picture)
+    cv2.imwrite(str(folder / 'a.jpg'), picture[::-1])
+    (folder / 'notes.txt').write_text('not a picture')
+    return folder
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Three frames of growing brightness, at ten a second."""
+    file = tmp_path / 'walk.avi'
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*'MJPG'), 10, (160, 120))
+    for brightness in (0, 100, 200):
+        writer.write(np.full((120, 160, 3), brightness, np.uint8))
+    writer.release()
+    return file

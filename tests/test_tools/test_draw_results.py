@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from mmengine.fileio import dump
 
-from ldcrn_mm import report
-
 META = """
 dataset_info = dict(
     dataset_name='pair',
@@ -45,44 +43,9 @@ def config(tmp_path, root):
     return write
 
 
-def drawn_metrics(tool, monkeypatch, config, work_dir) -> list[str]:
-    """Those that reach the library."""
-    drawn = []
-    monkeypatch.setattr(report, 'plot_curves', lambda _, __, names: drawn.extend(names))
-    tool('draw_results.py', config, work_dir).main()
-    return drawn
-
-
-def refused(tool, capsys, *arguments: object) -> str:
-    """The message with which the program ends."""
-    with pytest.raises(SystemExit) as caught:
-        tool('draw_results.py', *arguments).main()
-    code = caught.value.code
-    return capsys.readouterr().err if code == 2 else code
-
-
-@pytest.mark.parametrize(
-    ('save_best', 'metrics'),
-    [
-        ("'coco/AR'", ['coco/AR']),
-        ("['coco/AP', 'coco/AR']", ['coco/AP', 'coco/AR']),
-        ("'auto'", []),
-        ('None', []),
-    ],
-)
-def test_the_metrics_of_the_best_checkpoint_are_drawn(
-    tool, monkeypatch, config, work_dir, save_best, metrics
+def test_curves_and_people_in_the_colours_of_the_metainfo(
+    tool, config, work_dir, tmp_path, capsys
 ):
-    path = config(f'default_hooks = dict(checkpoint=dict(save_best={save_best}))')
-    assert drawn_metrics(tool, monkeypatch, path, work_dir) == metrics
-
-
-def test_a_config_without_hooks_names_no_metric(tool, monkeypatch, work_dir, tmp_path):
-    (tmp_path / 'plain.py').write_text('model = dict()')
-    assert drawn_metrics(tool, monkeypatch, tmp_path / 'plain.py', work_dir) == []
-
-
-def test_keypoints_have_the_colours_of_the_metainfo(tool, config, work_dir, tmp_path):
     (tmp_path / 'pair.py').write_text(META)
     metainfo = f"dict(from_file='{tmp_path}/pair.py')"
     path = config(f'test_dataloader = dict(dataset=dict(metainfo={metainfo}))')
@@ -98,30 +61,41 @@ def test_keypoints_have_the_colours_of_the_metainfo(tool, config, work_dir, tmp_
 
     tool('draw_results.py', path, work_dir, '--dump', tmp_path / 'dump.pkl').main()
 
-    pair = cv2.imread(str(work_dir / 'pictures' / 'grey.jpg')).astype(int)
+    names = ['curves.png', 'overview.jpg', 'grey.jpg']
+    files = [str(work_dir / 'pictures' / name) for name in names]
+    assert capsys.readouterr().out.split() == files
+    pair = cv2.imread(files[2]).astype(int)
     blue, _, red = pair[29:32, 38:42].mean((0, 1))  # on the link
     assert red > blue + 40
 
 
-def test_what_it_cannot_draw_is_refused_in_words(tool, config, work_dir, capsys):
-    empty = work_dir / 'empty'
-    empty.mkdir()
-    message = refused(tool, capsys, config(), empty)
-    assert message.startswith('draw_results.py: error: No log of a training in')
-    path = config('test_dataloader = dict(dataset=dict(_delete_=True, type="Nowhere"))')
-    dump([], work_dir / 'dump.pkl')
-    message = refused(tool, capsys, path, work_dir, '--dump', work_dir / 'dump.pkl')
-    assert 'which keypoints its test data have' in message
-
-
-def test_missing_files_are_named_at_once(tool, config, work_dir, capsys):
-    message = refused(tool, capsys, 'nowhere.py', work_dir)
-    assert 'config file not found: nowhere.py' in message
-    assert 'folder not found: nowhere' in refused(tool, capsys, config(), 'nowhere')
-    message = refused(tool, capsys, config(), work_dir, '--dump', 'nowhere.pkl')
-    assert 'file not found: nowhere.pkl' in message
-    (work_dir / 'metrics.json').touch()
-    message = refused(
-        tool, capsys, config(), work_dir, '--dump', work_dir / 'metrics.json'
-    )
-    assert 'must end in .pkl' in message
+@pytest.mark.parametrize(
+    ('words', 'text', 'message'),
+    [
+        ('nowhere.py run', '', 'nowhere.py'),
+        ('config.py empty', '', 'No log of a training in'),
+        ('config.py nowhere', '', 'nowhere'),
+        ('config.py run --dump nowhere.pkl', '', 'nowhere.pkl'),
+        ('config.py run --dump x.pkl', '', 'x.pkl holds no predictions'),
+        ('config.py run --dump x.pkl --max-images 0', '', 'max_images'),
+        (
+            'config.py run --dump x.pkl',
+            "test_dataloader = dict(dataset=dict(_delete_=True, type='Nowhere'))",
+            'which keypoints its test data have',
+        ),
+        (
+            'config.py run',
+            "default_hooks = dict(checkpoint=dict(save_best='PCK'))",
+            'have no PCK, but coco/AP, coco/AR',
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_an_error(
+    tool, config, work_dir, tmp_path, monkeypatch, words, text, message
+):
+    monkeypatch.chdir(tmp_path)
+    config(text)
+    (tmp_path / 'empty').mkdir()
+    dump([], tmp_path / 'x.pkl')
+    with pytest.raises(SystemExit, match=message):
+        tool('draw_results.py', *words.split()).main()
