@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models.dcrm import DCRM, concatenate
+from ..models.dcrm import DCRM
 from .folding import PreactConvOfParts, conv_from, fold_sequential, is_foldable
 
 
@@ -90,6 +90,11 @@ def can_deploy(dcrm: DCRM) -> bool:
         for member in (*layer.bottleneck, *layer.shortcut)
         if not isinstance(member, nn.Conv2d | nn.ReLU)
     )
+
+
+def concatenate(maps: list[Tensor]) -> Tensor:
+    """Maps of one size as one; a single map is returned as it is, uncopied."""
+    return maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)
 
 
 def _of_grown(shortcut: nn.Conv2d, in_channels: int) -> nn.ModuleList:
