@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..models.dcrm import DCRM, concatenate
+from ..models.dcrm import DCRM
 
 
 def deploy_form(model: nn.Module) -> nn.Module:
@@ -84,9 +84,9 @@ class DeployDCRM(nn.Module):
         grown: list[Tensor] = []
         shares = self.shortcut(x).split(self.growth_rates, dim=1)
         for layer, share in zip(self.layers, shares):
-            parts = [x, concatenate(grown)] if grown else [x]
+            parts = [x, torch.cat(grown, dim=1)] if grown else [x]
             grown.append(layer(parts, share))
-        return concatenate([x, *grown])
+        return torch.cat([x, *grown], dim=1)
 
 
 class DeployDCRMLayer(nn.Module):

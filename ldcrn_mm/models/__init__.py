@@ -1,4 +1,4 @@
-"""The network: registered in :data:`mmpose.registry.MODELS` on import."""
+"""The network. Importing it registers its parts in :data:`mmpose.registry.MODELS`."""
 
 from .dcrm import DCRM, DCRMLayer
 from .heatmap_head import LDCRNHead

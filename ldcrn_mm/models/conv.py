@@ -1,17 +1,16 @@
-"""What all parts of LDCRN are made of: convolution, normalisation and ReLU.
+"""Convolution, normalisation and ReLU in the two orders that LDCRN uses.
 
-The two orders are plain ``nn.Sequential``s whose members stand in the order in
-which they run, so that anything that folds batch normalisation by walking the
-children (``mmcv.cnn.fuse_conv_bn`` does) is right about them. mmcv's
-``ConvModule`` is not used: its own ``init_weights`` would replace the paper's
-initialisation, and with ``order=('norm', 'act', 'conv')`` folding goes wrong.
+Both functions return a plain ``nn.Sequential`` whose members stand in the order in
+which they run. ``mmcv.cnn.fuse_conv_bn`` relies on that order. mmcv's own
+``ConvModule`` does not keep it for ``order=('norm', 'act', 'conv')``, and its
+``init_weights`` overwrites the paper's initialisation.
 """
 
 from mmcv.cnn import build_norm_layer
 from torch import nn
 
 BATCH_NORM = dict(type='BN')
-# No pre-training: small normal weights, no biases, identity normalisation.
+# The paper trains from scratch: small normal weights, identity normalisation.
 PAPER_INIT = [
     dict(type='Normal', std=0.001, layer='Conv2d'),
     dict(type='Constant', val=1, layer=['_BatchNorm', 'SyncBatchNorm', 'GroupNorm']),
@@ -27,7 +26,7 @@ def conv_norm(
     act: bool = True,
     norm_cfg: dict = BATCH_NORM,
 ) -> nn.Sequential:
-    """Convolution without bias, normalisation and, with ``act``, a ReLU."""
+    """Convolution without bias, normalisation and, if ``act``, ReLU."""
     layers = [
         nn.Conv2d(
             in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False
@@ -46,7 +45,7 @@ def preact_conv(
     *,
     norm_cfg: dict = BATCH_NORM,
 ) -> nn.Sequential:
-    """Normalisation, ReLU and convolution without bias, in this order."""
+    """Normalisation, ReLU and convolution without bias."""
     return nn.Sequential(
         build_norm_layer(norm_cfg, in_channels)[1],
         nn.ReLU(inplace=True),

@@ -1,4 +1,4 @@
-"""The head of LDCRN: one 1x1 convolution, the paper's loss and decoder."""
+"""The head of LDCRN: one 1x1 convolution with the paper's loss and decoder."""
 
 from collections.abc import Sequence
 
@@ -15,10 +15,10 @@ PAPER_DECODER = dict(
 
 @MODELS.register_module()
 class LDCRNHead(HeatmapHead):
-    """:class:`mmpose.models.heads.HeatmapHead` as the paper uses it.
+    """:class:`mmpose.models.heads.HeatmapHead` with the paper's settings.
 
-    Features of lower precision, as they come from autocast, are brought to
-    the precision of the weights first: the loss and the decoding need float32.
+    Converts features of lower precision, which autocast produces, to the precision of
+    its weights, because the loss and the decoder need float32.
 
     Shape: the last of the maps, ``(N, in_channels, H, W)``, to heatmaps
     ``(N, out_channels, H, W)``.
@@ -26,13 +26,13 @@ class LDCRNHead(HeatmapHead):
     Args:
         in_channels: channels of the feature map.
         out_channels: number of keypoints.
-        loss: config of the loss; by default half of the mean squared error,
-            weighted by the joints' visibility.
-        decoder: config of the codec that finds the keypoints on the heatmaps,
-            ``None`` for a head that is only trained; by default the paper's
-            for COCO at 256x192.
-        init_cfg: initialisation; by default that of ``HeatmapHead``, which is
-            the paper's.
+        loss: config of the loss, by default half of the mean squared error weighted
+            by the visibility of the keypoints.
+        decoder: config of the codec that finds keypoints in heatmaps, by default the
+            paper's for COCO at 256x192. A head with ``None`` can be trained but
+            cannot predict.
+        init_cfg: initialisation, by default that of ``HeatmapHead``, which is the
+            paper's.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class LDCRNHead(HeatmapHead):
         )
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
-        """Heatmaps from the last of ``feats``."""
+        """Computes heatmaps from the last of ``feats``."""
         x = feats[-1].to(self.final_layer.weight.dtype)
         with torch.autocast(x.device.type, enabled=False):
             return super().forward((x,))

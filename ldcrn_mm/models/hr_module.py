@@ -2,7 +2,7 @@
 
 References:
     [1] Sun et al.: "Deep high-resolution representation learning for human
-        pose estimation", CVPR 2019: the exchange units.
+        pose estimation", CVPR 2019. Parallel branches and exchange units.
 """
 
 from collections.abc import Sequence
@@ -12,22 +12,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .conv import BATCH_NORM, conv_norm
-from .dcrm import DCRM, DCRMSequence, Transition
+from .conv import BATCH_NORM, conv_norm, preact_conv
+from .dcrm import DCRM
+from .recompute import RecomputingSequential
 
 
 def resample(
     in_channels: int, out_channels: int, levels: int, norm_cfg: dict = BATCH_NORM
 ) -> nn.Module:
-    """The path from one branch to another, ``levels`` octaves lower.
+    """Path from one branch to another that lies ``levels`` octaves lower.
 
     Args:
         in_channels: channels of the source branch.
         out_channels: channels of the destination branch.
-        levels: 0 is the identity; ``n > 0`` halves height and width ``n``
-            times, by 3x3 convolutions of stride 2 of which only the last
-            changes the width and has no ReLU; ``-n`` is a 1x1 convolution and
-            nearest upsampling by ``2**n``.
+        levels: ``0`` is the identity. ``n > 0`` halves height and width ``n`` times
+            by 3x3 convolutions of stride 2, of which only the last changes the width
+            and has no ReLU. ``-n`` is a 1x1 convolution and nearest upsampling by
+            ``2**n``.
         norm_cfg: config of the normalisation layers.
     """
     if levels == 0:
@@ -45,18 +46,19 @@ def resample(
 
 
 class HRModule(nn.Module):
-    """One DCRM and transition a branch, then every branch sums all of them.
+    """A DCRM and a transition in each branch, then a sum over all branches.
 
-    Shape: a list of maps ``(N, channels[i], H / 2**i, W / 2**i)``, highest
-    resolution first, to a list of the same shapes.
+    Shape: maps ``(N, channels[i], H / 2**i, W / 2**i)``, highest resolution first,
+    to a list of maps of the same shapes.
 
     Args:
         channels: width of each branch, highest resolution first.
-        num_layers, growth_rate, expansion, norm_cfg, with_cp: see
-            :class:`DCRM`; what ``with_cp`` recomputes includes the transitions.
+        num_layers, growth_rate, expansion, norm_cfg: see :class:`DCRM`.
+        with_cp: compute the branches again in the backward pass to save memory.
 
     Raises:
-        ValueError: from ``forward``, where the maps are not one a branch.
+        ValueError: from ``forward``, if the number of maps is not that of the
+            branches.
     """
 
     def __init__(
@@ -71,9 +73,11 @@ class HRModule(nn.Module):
         super().__init__()
         self.branches = nn.ModuleList()
         for width in channels:
-            dcrm = DCRM(width, num_layers, growth_rate, expansion, norm_cfg, with_cp)
-            transition = Transition(dcrm.out_channels, width, norm_cfg, with_cp)
-            self.branches.append(DCRMSequence(dcrm, transition))
+            dcrm = DCRM(width, num_layers, growth_rate, expansion, norm_cfg)
+            transition = preact_conv(dcrm.out_channels, width, 3, norm_cfg=norm_cfg)
+            self.branches.append(
+                RecomputingSequential(dcrm, transition, with_cp=with_cp)
+            )
         self.exchange = nn.ModuleList(
             nn.ModuleList(
                 resample(channels[src], channels[dst], dst - src, norm_cfg)
@@ -83,11 +87,11 @@ class HRModule(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """One map a branch, in the order of the input."""
+        """Computes one map per branch, in the order of the input."""
         if len(maps) != len(self.branches):
             raise ValueError(
-                f'HRModule has {len(self.branches)} branches and expects a map for '
-                f'each, but got {len(maps)}.'
+                f'HRModule needs one map per branch, {len(self.branches)} in all, '
+                f'got {len(maps)}.'
             )
         maps = [branch(x) for branch, x in zip(self.branches, maps)]
         return [

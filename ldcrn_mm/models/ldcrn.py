@@ -12,51 +12,51 @@ from mmengine.model import BaseModule
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from .conv import BATCH_NORM, PAPER_INIT, conv_norm
-from .dcrm import DCRM, DCRMSequence, Transition
+from .conv import BATCH_NORM, PAPER_INIT, conv_norm, preact_conv
+from .dcrm import DCRM
 from .hr_module import HRModule
 from .original import refuse_original
-from .recompute import recompute_in_backward
+from .recompute import RecomputingSequential
 
 
 @MODELS.register_module()
 class LDCRN(BaseModule):
-    """HRNet's layout with DCRMs for blocks; all its scales are kept.
+    """HRNet's layout with DCRMs as blocks. All scales are returned.
 
     ::
 
-        image - stem /4 - layer1: dense blocks - stage 2 - stage 3 - stage 4
-                 |                                 |         |       |||| /4../32
-                skip                              skip      skip     pyramid
+        image - stem /4 - layer1: DCRMs - stage 2 - stage 3 - stage 4
+                 |                          |         |       |||| /4../32
+                skip                       skip      skip     pyramid
 
-    Shape: ``(N, in_channels, H, W)`` to a flat tuple: first the skips, all at
-    stride 4 (the stem's output, then the highest branch of every stage but
-    the last), then the pyramid, the branches of the last stage from stride 4
-    to 32. With the defaults ``(64, 32, 32)`` channels and then
-    ``(32, 64, 128, 256)``, which is what :class:`PyramidFusionNeck` takes.
+    Shape: ``(N, in_channels, H, W)`` to a flat tuple of maps, as
+    :class:`PyramidFusionNeck` takes it. First come the skips, all at stride 4: the
+    stem's output and the highest branch of every stage except the last. Then comes
+    the pyramid: the branches of the last stage from stride 4 to 32. By default the
+    skips have ``(64, 32, 32)`` channels and the pyramid ``(32, 64, 128, 256)``.
 
     Args:
         in_channels: channels of the image.
         stem_channels: width of the stem.
-        channels: width of each branch, highest resolution first; one more
-            branch joins at every stage, so there are ``len(channels) - 1``
-            stages, called 2, 3, 4.
-        num_modules: number of high-resolution modules of each stage.
-        num_blocks: number of DCRMs in layer1, before the first stage.
+        channels: width of each branch, highest resolution first. Each stage adds a
+            branch, so there are ``len(channels) - 1`` stages, numbered from 2.
+        num_modules: number of :class:`HRModule` in each stage.
+        num_blocks: number of DCRMs in layer1.
         num_layers: dense layers of a DCRM.
         growth_rate: channels that a dense layer adds.
-        expansion: width of a dense layer's bottleneck, in growth rates.
-        norm_cfg: config of the normalisation layers (``dict(type='SyncBN')``
-            for statistics over all processes).
-        with_cp: compute the stem, the dense layers and the transitions a
-            second time in the backward pass instead of keeping their
-            intermediate results: a third of the memory, a little more time,
-            the same gradients and running statistics.
-        init_cfg: initialisation; by default the paper's.
+        expansion: width of a dense layer's bottleneck as a multiple of the growth
+            rate.
+        norm_cfg: config of the normalisation layers. ``dict(type='SyncBN')`` shares
+            batch statistics between processes.
+        with_cp: compute the stem, the DCRMs and their transitions again in the
+            backward pass instead of keeping their activations. Gradients and running
+            statistics stay the same. A step takes more time, and a ninth of the
+            activations is kept.
+        init_cfg: initialisation, by default the paper's.
 
     Raises:
-        ValueError: where the arguments do not describe a network, or, from
-            ``forward``, where the image cannot be halved often enough.
+        ValueError: if the arguments do not describe a network. From ``forward``, if
+            height or width is not a multiple of the largest stride.
     """
 
     def __init__(
@@ -75,35 +75,36 @@ class LDCRN(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.register_load_state_dict_pre_hook(refuse_original)
+        dense = dict(
+            num_layers=num_layers, growth_rate=growth_rate, expansion=expansion
+        )
         _check_layout(channels, num_modules)
         _check_positive(
             in_channels=in_channels,
             stem_channels=stem_channels,
             num_blocks=num_blocks,
-            num_layers=num_layers,
-            growth_rate=growth_rate,
-            expansion=expansion,
+            **dense,
         )
-        dense = dict(
-            num_layers=num_layers,
-            growth_rate=growth_rate,
-            expansion=expansion,
-            norm_cfg=norm_cfg,
-            with_cp=with_cp,
-        )
-        self.with_cp = with_cp
+        dense['norm_cfg'] = norm_cfg
         self.stride = 4 * 2 ** (len(channels) - 1)
-        self.stem = nn.Sequential(
+        self.stem = RecomputingSequential(
             conv_norm(in_channels, stem_channels, 3, 2, norm_cfg=norm_cfg),
             conv_norm(stem_channels, stem_channels, 3, 2, norm_cfg=norm_cfg),
+            with_cp=with_cp,
         )
-        self.layer1, width = _dense_blocks(stem_channels, num_blocks, dense)
+        blocks = _dense_blocks(stem_channels, num_blocks, dense)
+        self.layer1 = RecomputingSequential(*blocks, with_cp=with_cp)
         self.entry = nn.ModuleList(
-            conv_norm(width, channels[i], 3, stride, norm_cfg=norm_cfg)
-            for i, stride in enumerate((1, 2))
+            conv_norm(blocks[-1].out_channels, width, 3, stride, norm_cfg=norm_cfg)
+            for width, stride in zip(channels, (1, 2))
         )
         self.stages = nn.ModuleList(
-            nn.Sequential(*(HRModule(channels[:branches], **dense) for _ in range(n)))
+            nn.Sequential(
+                *(
+                    HRModule(channels[:branches], **dense, with_cp=with_cp)
+                    for _ in range(n)
+                )
+            )
             for branches, n in enumerate(num_modules, start=2)
         )
         self.grow = nn.ModuleList(
@@ -112,15 +113,15 @@ class LDCRN(BaseModule):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The skips and the pyramid, in the class's order."""
-        if x.shape[-2] % self.stride or x.shape[-1] % self.stride:
+        """Computes the skips and the pyramid."""
+        height, width = x.shape[-2:]
+        if height % self.stride or width % self.stride:
             raise ValueError(
-                f'LDCRN halves its input down to stride {self.stride}: height and '
-                f'width must be multiples of {self.stride}, but the input is '
-                f'{x.shape[-2]}x{x.shape[-1]} (height x width). Change '
-                "`input_size` of the config's codec."
+                'Height and width of the input of LDCRN must be multiples of '
+                f'{self.stride}, got {height}x{width}. Change `input_size` of the '
+                "config's codec, which is (width, height)."
             )
-        stem = recompute_in_backward(self.stem, self.stem, x, enabled=self.with_cp)
+        stem = self.stem(x)
         dense = self.layer1(stem)
         maps = self.stages[0]([enter(dense) for enter in self.entry])
         skips = [stem]
@@ -130,36 +131,30 @@ class LDCRN(BaseModule):
         return (*skips, *maps)
 
 
-def _dense_blocks(
-    channels: int, num_blocks: int, dense: dict
-) -> tuple[DCRMSequence, int]:
-    """DCRMs with transitions that keep the width between them, and the width."""
-    blocks: list[nn.Module] = []
-    for i in range(num_blocks):
-        if i:
-            blocks.append(
-                Transition(channels, channels, dense['norm_cfg'], dense['with_cp'])
-            )
-        blocks.append(DCRM(channels, **dense))
-        channels = blocks[-1].out_channels
-    return DCRMSequence(*blocks), channels
+def _dense_blocks(channels: int, num_blocks: int, dense: dict) -> list[nn.Module]:
+    """DCRMs, with transitions between them that keep the width."""
+    blocks: list[nn.Module] = [DCRM(channels, **dense)]
+    for _ in range(num_blocks - 1):
+        width = blocks[-1].out_channels
+        blocks.append(preact_conv(width, width, 3, norm_cfg=dense['norm_cfg']))
+        blocks.append(DCRM(width, **dense))
+    return blocks
 
 
 def _check_layout(channels: Sequence[int], num_modules: Sequence[int]) -> None:
     if len(channels) < 2 or min(channels) < 1:
         raise ValueError(
-            'LDCRN needs the widths of at least two branches, each at least 1, but '
-            f'`channels` is {tuple(channels)}.'
+            '`channels` of LDCRN must be the widths of at least two branches, each at '
+            f'least 1, got {tuple(channels)}.'
         )
     if len(num_modules) != len(channels) - 1 or min(num_modules) < 1:
         raise ValueError(
-            '`num_modules` gives the modules of each stage, at least 1, and '
-            f'{len(channels)} branches make {len(channels) - 1} stages, but it is '
-            f'{tuple(num_modules)}.'
+            f'`num_modules` of LDCRN with {len(channels)} branches must be '
+            f'{len(channels) - 1} numbers, each at least 1, got {tuple(num_modules)}.'
         )
 
 
-def _check_positive(**numbers: int) -> None:
-    wrong = [f'{name}={number}' for name, number in numbers.items() if number < 1]
+def _check_positive(**counts: int) -> None:
+    wrong = [f'{name}={count}' for name, count in counts.items() if count < 1]
     if wrong:
-        raise ValueError(f'LDCRN needs at least 1, but got {", ".join(wrong)}.')
+        raise ValueError(f'LDCRN needs at least 1, got {", ".join(wrong)}.')

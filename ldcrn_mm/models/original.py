@@ -1,4 +1,4 @@
-"""The names of the original's tensors and ours: one table, read both ways."""
+"""Names of tensors in the authors' code and in ours: one table, read both ways."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,8 +14,8 @@ def _inside(original: str, ours: str, members: Rules) -> Rules:
     return tuple((f'{original}.{theirs}', f'{ours}.{own}') for theirs, own in members)
 
 
-# Module of the original, module of ours. {x} stands for a number, {x+1} for the same
-# number counted from one, {x+2} from two.
+# Module of the authors' code, module of ours. {x} is a number counted from zero, {x+1}
+# the same number counted from one, {x+2} from two.
 DENSE_LAYER: Rules = (
     ('denselayer{l+1}.bn1', 'layers.{l}.bottleneck.0'),
     ('denselayer{l+1}.conv1', 'layers.{l}.bottleneck.2'),
@@ -53,11 +53,11 @@ RULES: Rules = (
 
 
 class NameTemplate:
-    """A name with placeholders for numbers.
+    """Name with placeholders for numbers.
 
     Args:
-        text: a name in which ``{x}`` stands for a number counted from zero and
-            ``{x+1}`` for one counted from one.
+        text: the name. ``{x}`` is a number counted from zero, ``{x+1}`` the same number
+            counted from one.
     """
 
     def __init__(self, text: str) -> None:
@@ -68,14 +68,14 @@ class NameTemplate:
         self.pattern = re.compile(self.layout.replace('.', r'\.').format(**groups))
 
     def read(self, name: str) -> dict[str, int] | None:
-        """The numbers in ``name``, counted from zero; None where it differs."""
+        """Returns the numbers in ``name``, counted from zero, None without a match."""
         match = self.pattern.fullmatch(name)
         if match is None:
             return None
         return {x: int(n) - self.first[x] for x, n in match.groupdict().items()}
 
     def fill(self, numbers: Mapping[str, int]) -> str:
-        """The name with ``numbers``, counted from zero, in it."""
+        """Puts numbers, counted from zero, into the name."""
         return self.layout.format(**{x: n + self.first[x] for x, n in numbers.items()})
 
 
@@ -83,12 +83,12 @@ TEMPLATES = [(NameTemplate(theirs), NameTemplate(own)) for theirs, own in RULES]
 
 
 def mmpose_name(name: str) -> str | None:
-    """Our name of the original's tensor ``name``; None where it has none."""
+    """Returns our name of a tensor of the authors' code, None if there is none."""
     return _translate(name, TEMPLATES)
 
 
 def original_name(name: str) -> str | None:
-    """The original's name of our tensor ``name``; None where it has none."""
+    """Returns the authors' name of a tensor of ours, None if there is none."""
     return _translate(name, [(own, theirs) for theirs, own in TEMPLATES])
 
 
@@ -104,7 +104,7 @@ def _translate(
 
 
 def is_original(names: Iterable[str]) -> bool:
-    """Whether a tensor has a name that only the original code uses."""
+    """Tells whether a tensor has a name that only the authors' code uses."""
     return any(name.startswith('layer1.0.denselayer1.') for name in names)
 
 
@@ -118,18 +118,19 @@ def refuse_original(
     unexpected_keys: Sequence[str],
     error_msgs: Sequence[str],
 ) -> None:
-    """``load_state_dict`` hook of the backbone that refuses the original's weights.
+    """Rejects checkpoints of the authors' code: a pre-hook of ``load_state_dict``.
 
-    MMEngine only warns about other names and continues with random weights. The
-    original's names are in ``state_dict`` if the backbone is loaded alone, and in
-    ``unexpected_keys`` if it is loaded as part of the estimator.
+    MMEngine only warns about names that do not match and keeps random weights. This
+    hook is registered on the backbone. It finds the authors' names in ``state_dict``
+    when the backbone is loaded alone, and in ``unexpected_keys`` when it is loaded as
+    a part of the estimator.
 
     Raises:
-        ValueError: with the command that converts the file.
+        ValueError: names the command that converts the checkpoint.
     """
     names = [name.removeprefix(prefix) for name in (*state_dict, *unexpected_keys)]
     if is_original(names):
         raise ValueError(
-            'This is a checkpoint of the original LDCRN code, whose tensors have other '
-            f'names. Convert it, and load the result:\n    {COMMAND}'
+            'This checkpoint is from the original LDCRN code, whose tensors have other '
+            f'names. Convert it and load the result:\n    {COMMAND}'
         )

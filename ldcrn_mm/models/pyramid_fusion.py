@@ -3,8 +3,8 @@
 References:
     [1] Yang, Qin, Zhang: "Lightweight densely connected residual network for
         human pose estimation", J. Real-Time Image Processing, 2020.
-    [2] Lin et al.: "Feature pyramid networks for object detection", CVPR
-        2017: the top-down path and its laterals.
+    [2] Lin et al.: "Feature pyramid networks for object detection", CVPR 2017.
+        The top-down path and its laterals.
 """
 
 from collections.abc import Sequence
@@ -19,33 +19,33 @@ from .conv import BATCH_NORM, PAPER_INIT, conv_norm
 
 @MODELS.register_module()
 class PyramidFusionNeck(BaseModule):
-    """Sums the whole pyramid and every earlier map of stride 4 into one map.
+    """Sum of the pyramid and of all earlier maps of stride 4.
 
     ::
 
         /32 - 1x1 - up - + - up - + - up - + - - - - + - ReLU
         /16 ---- 1x1 ----'        |        |         |
         /8  -------- 1x1 ---------'        |         |
-        /4  ------------- 1x1 -------------'---------'  (once more, as it is)
+        /4  ------------- 1x1 -------------'---------'  (added again, unchanged)
         stem ------------ 3x3-BN --------------------'
         stages 2, 3 (/4) ----------------------------'
 
-    Shape: the flat tuple of :class:`LDCRN`, skips first, then the pyramid
-    from the highest resolution to the lowest, to ``((N, out_channels, H/4,
-    W/4),)``. Upsampling is bilinear with ``align_corners=False``.
+    Shape: the flat tuple of :class:`LDCRN` to a tuple of one map
+    ``(N, out_channels, H/4, W/4)``. Upsampling is bilinear with
+    ``align_corners=False``.
 
     Args:
         in_channels: channels of the pyramid, highest resolution first.
-        skip_channels: channels of the skips; the first, the stem, is
-            projected, the others are added as they are.
-        out_channels: width of the fused map, which is the width of the
-            highest branch and of all skips but the first.
+        skip_channels: channels of the skips. The first, the stem, is projected. The
+            others are added unchanged.
+        out_channels: channels of the fused map. The highest map of the pyramid and
+            all skips except the first must have as many.
         norm_cfg: config of the normalisation layer.
-        init_cfg: initialisation; by default the paper's.
+        init_cfg: initialisation, by default the paper's.
 
     Raises:
-        ValueError: where widths that are added differ, or, from ``forward``,
-            where number or widths of the maps are not the declared ones.
+        ValueError: if maps that are added differ in width. From ``forward``, if the
+            maps are not those declared.
     """
 
     def __init__(
@@ -59,15 +59,15 @@ class PyramidFusionNeck(BaseModule):
         super().__init__(init_cfg)
         if not in_channels or not skip_channels:
             raise ValueError(
-                'PyramidFusionNeck needs a pyramid and at least the stem as skip: '
-                f'in_channels={in_channels}, skip_channels={skip_channels}.'
+                'PyramidFusionNeck needs a pyramid and at least the stem as skip, got '
+                f'in_channels={in_channels} and skip_channels={skip_channels}.'
             )
         added = (*skip_channels[1:], in_channels[0])
         if any(channels != out_channels for channels in added):
             raise ValueError(
-                'The maps of stride 4 are added to the output as they are, so '
-                f'`skip_channels[1:]` and `in_channels[0]` must be out_channels='
-                f'{out_channels}, but they are {added}.'
+                'PyramidFusionNeck adds maps of stride 4 unchanged, so '
+                '`skip_channels[1:]` and `in_channels[0]` must equal out_channels='
+                f'{out_channels}, got {added}.'
             )
         self.num_skips = len(skip_channels)
         self.expected_channels = (*skip_channels, *in_channels)
@@ -79,14 +79,14 @@ class PyramidFusionNeck(BaseModule):
         )
 
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor]:
-        """The fused map, in a tuple of one."""
+        """Computes the fused map."""
         found = tuple(x.shape[1] for x in feats)
         if found != self.expected_channels:
             raise ValueError(
                 f'PyramidFusionNeck expects {len(self.expected_channels)} maps with '
                 f'{self.expected_channels} channels, the first {self.num_skips} of '
-                f'them skips, but got {len(found)} maps with {found}. Set '
-                '`skip_channels` and `in_channels` to what the backbone returns.'
+                f'them skips, got {len(found)} maps with {found}. Set `skip_channels` '
+                'and `in_channels` to the channels that the backbone returns.'
             )
         stem, *skips = feats[: self.num_skips]
         pyramid = feats[self.num_skips :]

@@ -55,6 +55,11 @@ def randomise(module, seed=0):
     return module
 
 
+def weights_of(module):
+    """A copy of its tensors by name: the oracle's parameters before a step."""
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
 def as_tuple(outputs):
     return (outputs,) if torch.is_tensor(outputs) else tuple(outputs)
 

@@ -1,4 +1,4 @@
-"""Names of tensors, both ways."""
+"""Names of tensors in both directions, and refusal of the authors' checkpoints."""
 
 import json
 from copy import deepcopy
@@ -8,9 +8,8 @@ import torch
 from mmengine.runner.checkpoint import load_state_dict
 from mmpose.registry import MODELS
 
-from ldcrn_mm.checkpoint import mmpose_name, original_name
 from ldcrn_mm.models import LDCRN
-from ldcrn_mm.models.original import NameTemplate
+from ldcrn_mm.models.original import NameTemplate, mmpose_name, original_name
 
 ESTIMATOR = dict(
     _scope_='mmpose',
@@ -21,22 +20,25 @@ ESTIMATOR = dict(
 )
 
 
-@pytest.fixture(scope='module', params=['coco', 'mpii'])
-def names(request, root) -> list[str]:
-    file = root / 'tests' / 'data' / 'original_names.json'
-    return [name for name, _ in json.loads(file.read_text())[request.param]]
+@pytest.fixture(scope='module')
+def tensors(root):
+    """Names and shapes in the state dicts of the authors' code."""
+    return json.loads((root / 'tests' / 'data' / 'original_names.json').read_text())
 
 
-def test_every_name_of_the_reference_goes_there_and_back(names):
+@pytest.fixture(scope='module')
+def original(tensors):
+    return {name: torch.zeros(shape) for name, shape in tensors['coco']}
+
+
+@pytest.mark.parametrize('data', ['coco', 'mpii'])
+def test_every_name_is_translated_there_and_back(tensors, data):
+    names = [name for name, _ in tensors[data]]
     ours = [mmpose_name(name) for name in names]
     assert len(set(ours)) == len(names) == 1894
     assert [original_name(name) for name in ours] == names
-
-
-def test_names_are_those_of_our_network(names):
     with torch.device('meta'):
-        network = MODELS.build(ESTIMATOR)
-    assert {mmpose_name(name) for name in names} == set(network.state_dict())
+        assert set(ours) == set(MODELS.build(ESTIMATOR).state_dict())
 
 
 @pytest.mark.parametrize(
@@ -82,28 +84,16 @@ def test_template_counts_from_zero_and_is_exact():
         assert template.read(other) is None
 
 
-class TestRefusal:
-    @pytest.fixture(scope='class')
-    def original(self, root) -> dict[str, torch.Tensor]:
-        file = root / 'tests' / 'data' / 'original_names.json'
-        shapes = json.loads(file.read_text())['coco']
-        return {name: torch.zeros(shape) for name, shape in shapes}
+@pytest.mark.parametrize(
+    'build', [LDCRN, lambda: deepcopy(LDCRN()), lambda: MODELS.build(ESTIMATOR)]
+)
+def test_exception_that_tells_how_to_convert_the_original_weights(build, original):
+    for load in (load_state_dict, lambda m, s: m.load_state_dict(s)):
+        with pytest.raises(ValueError, match=r'tools/convert_checkpoint\.py'):
+            load(build(), original)
 
-    @pytest.mark.parametrize('alone', [False, True])
-    def test_original_weights_say_how_to_convert_them(self, original, alone):
-        network = LDCRN() if alone else MODELS.build(ESTIMATOR)
-        for load in (load_state_dict, lambda m, s: m.load_state_dict(s)):
-            with pytest.raises(ValueError, match=r'tools/convert_checkpoint\.py'):
-                load(network, original)
 
-    def test_ours_are_loaded(self, original):
-        network = MODELS.build(ESTIMATOR)
-        result = network.load_state_dict(
-            {mmpose_name(n): t for n, t in original.items()}
-        )
-        assert not result.missing_keys
-        assert not network.backbone.stem[0][0].weight.any()
-
-    def test_a_copied_network_still_refuses(self, original):
-        with pytest.raises(ValueError, match='Convert it'):
-            deepcopy(LDCRN()).load_state_dict(original)
+def test_translated_weights_are_loaded(original):
+    network = MODELS.build(ESTIMATOR)
+    network.load_state_dict({mmpose_name(n): t for n, t in original.items()})
+    assert not any(parameter.any() for parameter in network.parameters())
