@@ -84,7 +84,7 @@ class DeployDCRM(nn.Module):
         grown: list[Tensor] = []
         shares = self.shortcut(x).split(self.growth_rates, dim=1)
         for layer, share in zip(self.layers, shares):
-            parts = [x, torch.cat(grown, dim=1)] if grown else [x]
+            parts = [x, torch.cat(grown, dim=1)] if len(grown) > 1 else [x, *grown]
             grown.append(layer(parts, share))
         return torch.cat([x, *grown], dim=1)
 

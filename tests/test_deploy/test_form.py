@@ -82,9 +82,8 @@ def test_parts_sum_to_the_convolution_of_the_concatenation(widths, affine, size,
 
 class TestDeployDCRM:
     @pytest.mark.parametrize('num_layers', [1, 2, 4])
-    @pytest.mark.parametrize('with_cp', [True, False])
-    def test_outputs_are_those_of_the_module(self, num_layers, with_cp):
-        module = dcrm(num_layers=num_layers, with_cp=with_cp)
+    def test_outputs_are_those_of_the_module(self, num_layers):
+        module = dcrm(num_layers=num_layers)
         x = double(2, 6, 5, 4)
         found = DeployDCRM(module)(x)
         torch.testing.assert_close(found, module(x), rtol=1e-11, atol=1e-11)
