@@ -8,14 +8,12 @@
     python tools/demo.py video.mp4 CONFIG CHECKPOINT --det-config C --det-checkpoint K
     python tools/demo.py webcam:0 CONFIG CHECKPOINT --show
 
-CONFIG may also be the name of a model in configs/ldcrn/metafile.yml. Without it, the
-published LDCRN that comes with ldcrn_mm is used.
-
-People are in the boxes given or in those that the detector finds. Without either, the
-whole picture is one person. OUT_DIR gets visualizations/ with the pictures or the
-video, and predictions/ with a json file for each: a list of people with keypoints in
-pixels, keypoint_scores, bbox and bbox_score, or for a video a list of frame_id and
-instances. Pictures that cannot be used are listed, and the exit status is then 1.
+CONFIG may also be the name of a model. Without it, the published LDCRN is used.
+People are in the boxes given or detected. Without either, the whole picture is one
+person. OUT_DIR gets visualizations/ with the pictures or the video, and predictions/
+with a json file for each: a list of people with keypoints in pixels, keypoint_scores,
+bbox and bbox_score, or for a video a list of frame_id and instances. Pictures that
+cannot be used are listed at the end, and the exit status is 1.
 """
 
 import argparse
@@ -41,18 +39,14 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add('--device', help='such as cpu or cuda:1 (a GPU if there is one)')
     add('--batch-size', type=int, default=32, help='people at once (%(default)s)')
     add_settings(parser, 'model.test_cfg.flip_test=False halves the time')
-
-    source = parser.add_mutually_exclusive_group()
-    add = source.add_argument
-    add('--bboxes', nargs='+', type=box, metavar='X1,Y1,X2,Y2', help='boxes in pixels')
-    add('--bbox-file', help="json file in COCO's format, annotations or detections")
-    add('--det-config', help='config file of a detector of MMDetection')
-    add = parser.add_argument
+    any_of = parser.add_mutually_exclusive_group().add_argument
+    any_of('--bboxes', nargs='+', type=box, metavar='X1,Y1,X2,Y2', help='in pixels')
+    any_of('--bbox-file', help="json file in COCO's format, annotations or detections")
+    any_of('--det-config', help='config file of a detector of MMDetection')
     add('--det-checkpoint', help="the detector's checkpoint")
     score = dict(type=float, default=0.3)
     add('--bbox-thr', **score, help='detections have to score more (%(default)s)')
     add('--nms-thr', **score, help='IoU of detections to merge (%(default)s)')
-
     add('--kpt-thr', **score, help='lowest score of a drawn keypoint (%(default)s)')
     add('--radius', type=int, help='of a keypoint (by picture size)')
     add('--thickness', type=int, help='of a limb (by picture size)')

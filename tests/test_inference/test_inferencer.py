@@ -61,16 +61,9 @@ def names_in(folder):
 
 
 class TestBoxes:
-    def test_keypoints_are_those_of_inference_topdown(
-        self, inferencer, network, picture
-    ):
-        expected = inference_topdown(network, picture, BOXES)
-        for size in (32, 3, 1):
-            (found,) = instances(inferencer, picture, bboxes=BOXES, batch_size=size)
-            assert_same(found, expected)
-
-    def test_people_of_a_picture_share_the_batches(
-        self, inferencer, picture, monkeypatch
+    @pytest.mark.parametrize(('size', 'batches'), [(32, [4]), (3, [3, 1])])
+    def test_people_in_batches_are_those_of_inference_topdown(
+        self, inferencer, network, picture, monkeypatch, size, batches
     ):
         sizes, test_step = [], inferencer.model.test_step
         monkeypatch.setattr(
@@ -78,8 +71,9 @@ class TestBoxes:
             'test_step',
             lambda batch: sizes.append(len(batch['inputs'])) or test_step(batch),
         )
-        run(inferencer, picture, bboxes=BOXES, batch_size=3)
-        assert sizes == [3, 1]
+        (found,) = instances(inferencer, picture, bboxes=BOXES, batch_size=size)
+        assert_same(found, inference_topdown(network, picture, BOXES))
+        assert sizes == batches
 
     @pytest.mark.parametrize('size', [0, -1])
     def test_a_batch_has_people(self, inferencer, picture, size):
@@ -239,12 +233,16 @@ class TestDetector:
 
 
 class TestPictures:
-    def test_a_folder_gives_its_pictures_in_order(self, inferencer, folder, tmp_path):
-        results = run(inferencer, folder, out_dir=tmp_path / 'out')
+    def test_a_folder_gives_its_pictures_in_order(
+        self, inferencer, folder, picture, tmp_path
+    ):
+        results = run(inferencer, folder, out_dir=tmp_path / 'out', kpt_thr=99)
         for name, result in zip('ab', results, strict=True):
             saved = (tmp_path / f'out/predictions/{name}.json').read_text()
             assert json.loads(saved) == json.loads(json.dumps(*result['predictions']))
         assert names_in(tmp_path / 'out/visualizations') == ['a.jpg', 'b.png']
+        saved = cv2.imread(str(tmp_path / 'out/visualizations/b.png'))
+        np.testing.assert_array_equal(saved, picture)  # as no keypoint scores 99
 
     @pytest.mark.parametrize('scope', ['mmpose', 'ldcrn_mm'])
     def test_json_is_that_of_mmpose(
