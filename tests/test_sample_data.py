@@ -9,7 +9,9 @@ from mmengine.structures import InstanceData
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS, METRICS
 from pycocotools.coco import COCO
+from scipy.io import loadmat
 
+from ldcrn_mm import sample_data
 from ldcrn_mm.sample_data import (
     COCO_JOINTS,
     FORMATS,
@@ -108,6 +110,12 @@ def test_a_puppet_is_described_by_what_is_visible_of_it():
     }
     assert puppet.bbox == (50, 20, 40, 10)
     assert (puppet.area, puppet.stature) == (400, 80)
+
+
+def test_a_pixel_belongs_to_one_puppet(monkeypatch):
+    monkeypatch.setattr(sample_data, 'describe', lambda *args: args[-1] >= 0)
+    masks = [draw_picture(np.random.default_rng(i))[1] for i in range(20)]
+    assert all(np.sum(mask, axis=0).max() == 1 for mask in masks)
 
 
 def test_most_joints_are_visible_some_hidden_some_outside():
@@ -290,7 +298,7 @@ def test_the_truth_gets_a_pckh_of_100(data):
     assert pckh(data, 0.55)['PCK'] == pytest.approx(0)
 
 
-def test_mpii_counts_from_1_and_its_boxes_hold_the_joints(data):
+def test_mpii_counts_from_1(data):
     people = read(data / 'mpii/annotations/mpii_val.json')
     coco = read(data / 'coco/annotations/person_keypoints_val2017.json')['annotations']
     common = [name for name in MPII_JOINTS if name in COCO_JOINTS]
@@ -302,7 +310,16 @@ def test_mpii_counts_from_1_and_its_boxes_hold_the_joints(data):
             expected = (x + 1, y + 1) if visibility else (-1, -1)
             np.testing.assert_allclose(person['joints'][index], expected, atol=0.01)
             assert person['joints_vis'][index] == int(visibility > 0)
-    for item in build(data, 'mpii', 'val'):  # boxes without a margin
+
+
+def test_mpii_boxes_hold_joints_and_heads(data):
+    people = build(data, 'mpii', 'val')
+    heads = loadmat(data / 'mpii/annotations/mpii_gt_val.mat')['headboxes_src']
+    for item, (low, high) in zip(people, heads.transpose(2, 0, 1), strict=True):
         seen = item['keypoints'][item['keypoints_visible'] > 0]
-        size = 1.25 * item['bbox_scale'] / 2
-        assert (np.abs(seen - item['bbox_center']) <= size).all()
+        reach = 1.25 * item['bbox_scale'] / 2  # MMPose's padding
+        assert (np.abs(seen - item['bbox_center']) <= reach).all()
+        neck, top = item['keypoints'][0, 8:10]
+        size = np.linalg.norm(neck - top)
+        np.testing.assert_allclose((low + high) / 2, (neck + top) / 2, atol=0.1 * size)
+        np.testing.assert_allclose(high - low, size, rtol=0.1)
