@@ -16,7 +16,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$root/tools"
 fail() { printf 'setup_env.sh: %s\n' "$*" >&2; exit 1; }
 ask() { # ask <Python> <expression>: fails where that is no Python from 3.10 on
-  "$1" -c "import sys, venv; assert sys.version_info >= (3, 10); print($2)" 2>/dev/null
+  "$1" -c "import importlib.metadata as m, sys, venv; assert sys.version_info >= (3, 10); print($2)" 2>/dev/null
 }
 install() { # uv is faster but ignores pip's settings, such as another index
   if command -v uv >/dev/null && uv pip install --python "$python" "$@" >&2; then return; fi
@@ -64,7 +64,7 @@ if [[ $(cat "$env/.ldcrn_mm" 2>/dev/null) != "$(state)" ]]; then
     install "${lock[@]}"
     install --no-deps --no-build-isolation "$(grep '^mmpose==' pins.txt)" --editable "$root"
   else
-    torch=$(ask "$python" '"torch==" + __import__("torch").__version__' || true)
+    torch=$(ask "$python" '"torch==" + m.version("torch")' || true)
     if [[ $env == "$root/.venv" ]]; then extras='[dev,runtimes]'; else extras=''; fi
     install 'setuptools>=70.1,<82' # a build in this environment sees which mmcv it has
     install --no-build-isolation ${torch:+"$torch"} --editable "$root$extras"
