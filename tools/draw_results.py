@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ldcrn_mm import report
-from ldcrn_mm.training import options, results
+from ldcrn_mm.training import options
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'folder not found: {args.work_dir}')
     if args.dump and not Path(args.dump).is_file():
         parser.error(f'file not found: {args.dump}')
-    options.require_suffix(parser, args.dump, results.PREDICTION_FILES)
+    options.require_suffix(parser, args.dump, options.PREDICTION_FILES)
     if args.max_images < 1:
         parser.error(f'--max-images must be at least 1, not {args.max_images}')
     return args
