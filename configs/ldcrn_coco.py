@@ -77,7 +77,7 @@ val_dataloader = dict(
 val_evaluator = dict(
     type='CocoMetric', ann_file=data_root + 'annotations/person_keypoints_val2017.json'
 )
-default_hooks = dict(checkpoint=dict(save_best='coco/AP', rule='greater'))
+default_hooks = dict(checkpoint=dict(save_best='coco/AP'))
 
 # Detected persons; `tools/test.py --gt-boxes` takes the file out again.
 test_dataloader = dict(

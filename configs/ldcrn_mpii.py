@@ -65,7 +65,7 @@ val_dataloader = dict(
     ),
 )
 val_evaluator = dict(type='MpiiPCKAccuracy')
-default_hooks = dict(checkpoint=dict(save_best='PCK', rule='greater'))
+default_hooks = dict(checkpoint=dict(save_best='PCK'))
 
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator

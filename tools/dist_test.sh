@@ -1,16 +1,25 @@
 #!/usr/bin/env bash
-# Tests on several processes, one a GPU, or on CPUs where there is no GPU.
+# Tests with several processes: one per GPU, or on CPUs if there is no GPU.
 #
 #   bash tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [options of test.py]
 #
-# On several machines, run it on each, with
-#   NNODES        number of machines
-#   NODE_RANK     which this is, from 0
-#   MASTER_ADDR   address of machine 0
-#   PORT          a free port of machine 0 (29500; on one machine any free one)
+# On several machines, run it on each with NNODES, NODE_RANK (from 0), and the MASTER_ADDR
+# and PORT (29500) of the first. One machine finds a free port by itself.
 set -euo pipefail
-# shellcheck source=tools/launch.sh
-source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
+: "${3:?usage: bash tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [options of test.py]}"
+root=$(cd "$(dirname "$0")/.." && pwd -P)
+[[ -n ${VIRTUAL_ENV:-}${CONDA_PREFIX:-} ]] || PATH=$root/.venv/bin:$PATH
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+share=$(($(nproc) / $3))
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((share > 1 ? share : 1))}
 
-need_arguments 3 "$@"
-run_torchrun "$3" test.py "$1" "$2" "${@:4}"
+if ((${NNODES:-1} > 1)); then
+  meet=(--nnodes="$NNODES" --node_rank="${NODE_RANK:?}" --master_addr="${MASTER_ADDR:?}"
+    --master_port="${PORT:-29500}")
+elif [[ -n ${PORT:-} ]]; then
+  meet=(--master_port="$PORT")
+else
+  meet=(--standalone)
+fi
+exec python -m torch.distributed.run "${meet[@]}" --nproc_per_node="$3" \
+  "$root/tools/test.py" "$1" "$2" --launcher pytorch "${@:4}"

@@ -3,14 +3,20 @@
 #
 #   bash tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [options of test.py]
 #
-# By variables:
-#   GPUS            number of processes, one a GPU (8)
-#   GPUS_PER_NODE   how many of them on one node (8)
-#   CPUS_PER_TASK   cores for each (5)
-#   SRUN_ARGS       more options for srun; they win, so --gres=none tests on CPUs
+# GPUS (8) processes, one per GPU, GPUS_PER_NODE (8) on a node, with CPUS_PER_TASK (5)
+# cores each. SRUN_ARGS are more options of srun: --gres=none tests on CPUs.
 set -euo pipefail
-# shellcheck source=tools/launch.sh
-source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
+: "${4:?usage: bash tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [options of test.py]}"
+root=$(cd "$(dirname "$0")/.." && pwd -P)
+[[ -n ${VIRTUAL_ENV:-}${CONDA_PREFIX:-} ]] || PATH=$root/.venv/bin:$PATH
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+export MASTER_PORT=${MASTER_PORT:-$((20000 + RANDOM % 10000))} # jobs may share a node
 
-need_arguments 4 "$@"
-run_srun "$1" "$2" test.py "$3" "$4" "${@:5}"
+gpus=${GPUS:-8}
+per_node=${GPUS_PER_NODE:-8}
+((per_node <= gpus)) || per_node=$gpus
+# shellcheck disable=SC2086  # SRUN_ARGS are several words
+exec srun -p "$1" --job-name="$2" --gres=gpu:"$per_node" --ntasks="$gpus" \
+  --ntasks-per-node="$per_node" --cpus-per-task="${CPUS_PER_TASK:-5}" \
+  --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+  python -u "$root/tools/test.py" "$3" "$4" --launcher slurm "${@:5}"

@@ -5,9 +5,9 @@
     python tools/test.py configs/ldcrn_coco.py EXPORTED.onnx
     bash tools/dist_test.sh configs/ldcrn_coco.py CHECKPOINT 4
 
-COCO is tested on a file of detected persons, with ``--gt-boxes`` on the
-annotated ones. What tools/export.py wrote (.onnx, .xml) is tested as it is, with
-the pipelines, the flip test and the decoding of the config.
+COCO is tested on a file of detected persons, with --gt-boxes on the annotated boxes.
+A file of tools/export.py (.onnx, .xml) is tested with the pipelines, the flip test and
+the decoding of the config.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 
 from ldcrn_mm.checkpoint import load_weights, read_checkpoint
 from ldcrn_mm.deploy import is_exported, use_exported
-from ldcrn_mm.training import data_files, launch, options, results
+from ldcrn_mm.training import data_files, launch, options
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,16 +40,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--badcase',
         action='store_true',
-        help='draw and list only the samples with large errors, in the folder '
-        'badcase of the run',
+        help="draw and list only the samples with large errors, in the run's folder "
+        'badcase',
     )
     options.add_run_options(parser)
     args = options.parse_run_options(parser)
     options.require_checkpoint(parser, args.checkpoint)
     if is_exported(args.checkpoint) and args.launcher != 'none':
         parser.error('an exported file is tested in one process, without --launcher')
-    options.require_suffix(parser, args.out, results.METRIC_FILES)
-    options.require_suffix(parser, args.dump, results.PREDICTION_FILES)
+    options.require_suffix(parser, args.out, options.METRIC_FILES)
+    options.require_suffix(parser, args.dump, options.PREDICTION_FILES)
     return args
 
 
@@ -59,13 +59,42 @@ def build_config(args: argparse.Namespace) -> Config:
     if args.gt_boxes:
         data_files.use_gt_boxes(cfg)
     if args.badcase:
-        results.analyze_bad_cases(cfg, args.show, args.wait_time)
+        analyze_bad_cases(cfg, args.show, args.wait_time)
     if args.dump:
-        results.dump_predictions(cfg, args.dump)
+        dump = dict(type='DumpResults', out_file_path=args.dump)
+        cfg.test_evaluator = [*as_list(cfg.test_evaluator), dump]
     if is_exported(args.checkpoint):
         cfg.model = use_exported(cfg.model, args.checkpoint)
     data_files.check_data_files(cfg, ['test'])
     return cfg
+
+
+def as_list(evaluator: dict | list) -> list:
+    return evaluator if isinstance(evaluator, list) else [evaluator]
+
+
+def analyze_bad_cases(cfg: Config, show: bool, wait_time: float) -> None:
+    """Turns on MMPose's listing of the worst predictions.
+
+    The measure is the head's loss between the coordinates, or the test's metric if the
+    hook's ``metric_type`` is ``'accuracy'``.
+    """
+    hook = cfg.get('default_hooks', {}).get('badcase')
+    if hook is None:
+        raise ValueError(
+            '--badcase needs a `default_hooks.badcase` in the config: '
+            "dict(type='BadCaseAnalysisHook')."
+        )
+    measures = {'loss': cfg.model.head.get('loss'), 'accuracy': cfg.test_evaluator}
+    measure = hook.get('metric_type', 'loss')
+    if measure not in measures:
+        raise ValueError(
+            "default_hooks.badcase.metric_type must be 'loss' or 'accuracy', got "
+            f'{measure!r}.'
+        )
+    hook.update(enable=True, show=show, wait_time=wait_time)
+    if measures[measure]:
+        hook.setdefault('metric', measures[measure])
 
 
 def main() -> None:
@@ -75,8 +104,8 @@ def main() -> None:
     launch.set_launcher(cfg, args.launcher)
     runner = Runner.from_cfg(cfg)
     if not is_exported(args.checkpoint):
-        # Here, as MMEngine's loading only warns of what does not fit. Hooks that
-        # average weights copy the model when the test starts: they have these, too.
+        # MMEngine only warns about weights that do not fit. Hooks that average weights
+        # copy the model when the test starts, so they get these too.
         with options.user_errors():
             weights = read_checkpoint(args.checkpoint)
             load_weights(runner.model, weights, args.checkpoint)

@@ -4,9 +4,9 @@
     python tools/train.py configs/ldcrn_coco.py
     bash tools/dist_train.sh configs/ldcrn_coco.py 4
 
-A run that was killed goes on with --resume from its last checkpoint. Where the
-config sets randomness.seed it sees the pictures in the order in which it would
-have seen them; what the augmentation draws at random differs.
+--resume continues a run that was killed from its last checkpoint. If the config sets
+randomness.seed, the order of the pictures is that of a run without the kill, and only
+the random augmentation differs.
 """
 
 import argparse
@@ -28,8 +28,8 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from a checkpoint; without a name, from the last one in the '
-        'work dir, or from the start where there is none',
+        help='continue from a checkpoint; without a name, from the last one in the '
+        'work dir, or from the start if there is none',
     )
     parser.add_argument(
         '--amp',
@@ -60,8 +60,6 @@ def build_config(args: argparse.Namespace) -> Config:
         launch.add_hook(cfg, 'ChannelsLastHook')
     if args.auto_scale_lr:
         launch.use_scaled_lr(cfg)
-    if args.show_dir:
-        options.draw_validation_in(cfg, args.show_dir)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.resume == 'auto':
@@ -81,7 +79,9 @@ def main() -> None:
         cfg = build_config(args)
     launch.set_launcher(cfg, args.launcher)
     with launch.weights_only():
-        Runner.from_cfg(cfg).train()
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(resume.DropCodeHook())
+        runner.train()
 
 
 if __name__ == '__main__':

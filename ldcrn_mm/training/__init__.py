@@ -1,10 +1,10 @@
-"""How the network is run: optimizer, precision, memory layout, storage, processes."""
+"""How the network is trained: command lines, processes, precision, optimizer, disk."""
 
 from .distillation import DistilledPoseEstimator
 from .distributed import AnyDeviceDistributedDataParallel, AverageLossHook
 from .muon import ConvMuon, ConvMuonOptimWrapperConstructor
 from .precision import BFloat16OptimWrapper, ChannelsLastHook
-from .storage import SafeCheckpointHook
+from .resume import SafeCheckpointHook
 
 __all__ = [
     'AnyDeviceDistributedDataParallel',

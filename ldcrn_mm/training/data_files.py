@@ -1,13 +1,9 @@
-"""The files that a config's data sets read: are they there."""
+"""The files that a config's data sets read."""
 
 from collections.abc import Iterator, Sequence
 from os.path import exists, join
 
 from mmengine.config import Config, ConfigDict
-
-# MMPose joins these with `data_root` itself, and takes the others as they are.
-JOINED = ('ann_file',)
-AS_THEY_ARE = ('bbox_file', 'headbox_file')
 
 
 def check_data_files(cfg: Config, splits: Sequence[str]) -> None:
@@ -15,36 +11,35 @@ def check_data_files(cfg: Config, splits: Sequence[str]) -> None:
 
     Args:
         cfg: the run's config.
-        splits: which of ``'train'``, ``'val'``, ``'test'`` will be used.
+        splits: the splits that will be used, of ``'train'``, ``'val'``, ``'test'``.
 
     Raises:
-        FileNotFoundError: names every file that is missing, the key that
-            names it, and what to do.
+        FileNotFoundError: lists every missing file with its keys in the config, and
+            says what to do.
     """
-    wanted: dict[str, list[str]] = {}
+    missing: dict[str, list[str]] = {}
     for split in splits:
         for key, path in _data_files(cfg, split):
             if '://' not in path and not exists(path):
-                wanted.setdefault(path, []).append(key)
-    if not wanted:
+                missing.setdefault(path, []).append(key)
+    if not missing:
         return
-    lines = [f'  {path}   ({", ".join(keys)})' for path, keys in wanted.items()]
-    hints = [
-        'README.md, "Data", shows where the files belong; other places are set '
-        'with --cfg-options KEY=VALUE.'
-    ]
-    if any(key.endswith('bbox_file') for keys in wanted.values() for key in keys):
-        hints.append(
-            'Without the file of detected persons, `tools/test.py --gt-boxes` '
-            'tests on the ground-truth boxes.'
-        )
-    raise FileNotFoundError(
-        '\n'.join(['these data files are missing:', *lines, *hints])
+    lines = ['these data files are missing:']
+    lines += [f'  {path}   ({", ".join(keys)})' for path, keys in missing.items()]
+    lines.append(
+        'README.md, "Data", shows where the files belong; other places are set with '
+        '--cfg-options KEY=VALUE.'
     )
+    if any(key.endswith('bbox_file') for keys in missing.values() for key in keys):
+        lines.append(
+            'Without the file of detected persons, `tools/test.py --gt-boxes` tests '
+            'on the ground-truth boxes.'
+        )
+    raise FileNotFoundError('\n'.join(lines))
 
 
 def use_gt_boxes(cfg: Config) -> None:
-    """Takes the files of detected persons out of the test data sets.
+    """Removes the files of detected persons from the test data sets.
 
     Args:
         cfg: the run's config, changed in place.
@@ -57,12 +52,11 @@ def _data_files(cfg: Config, split: str) -> Iterator[tuple[str, str]]:
     """(config key, path) of every file and folder that a split reads."""
     for where, dataset in _datasets(cfg, split):
         root = dataset.get('data_root') or ''
-        for key in JOINED:
-            if dataset.get(key):
-                yield f'{where}.{key}', join(root, dataset[key])
+        if dataset.get('ann_file'):
+            yield f'{where}.ann_file', join(root, dataset.ann_file)
         for key, path in dataset.get('data_prefix', {}).items():
             yield f'{where}.data_prefix.{key}', join(root, path)
-        for key in AS_THEY_ARE:
+        for key in ('bbox_file', 'headbox_file'):  # MMPose does not join the root
             if dataset.get(key):
                 yield f'{where}.{key}', dataset[key]
     evaluator = cfg.get(f'{split}_evaluator') or []
@@ -72,7 +66,7 @@ def _data_files(cfg: Config, split: str) -> Iterator[tuple[str, str]]:
 
 
 def _datasets(cfg: Config, split: str) -> Iterator[tuple[str, ConfigDict]]:
-    """(config key, config) of a split's data sets, those inside others too."""
+    """(config key, config) of a split's data sets, nested ones included."""
     loader = cfg.get(f'{split}_dataloader')
     if loader:
         yield from _unwrapped(f'{split}_dataloader.dataset', loader.dataset)

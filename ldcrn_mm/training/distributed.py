@@ -1,4 +1,4 @@
-"""Training on several processes: on CPUs as on GPUs, with the loss of all."""
+"""Training on several processes: on CPUs too, with the loss of all of them."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ from torch import distributed as dist
 class SumOverProcesses(torch.autograd.Function):
     """The sum of a tensor over all processes, in each of them.
 
-    Every process's result depends on every process's input, so the gradient
-    is the sum of the results' gradients.
+    Every result depends on every input, so the gradient is the sum of the gradients of
+    all results. (PyTorch's own function for this is deprecated.)
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
-        """The sum over ``group``, ``None`` for all processes."""
+        """Sums over ``group``, ``None`` for all processes."""
         ctx.group = group
         total = x.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total, group=group)
@@ -30,18 +30,16 @@ class SumOverProcesses(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """The sum of the gradients of all results."""
+        """Sums the gradients."""
         return SumOverProcesses.apply(grad, ctx.group), None
 
 
 class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalisation with the statistics of all processes, on CPUs.
 
-    PyTorch's refuses tensors that are not on a GPU, and its
-    DistributedDataParallel refuses PyTorch's. Mean and variance are two
-    passes of sums over all processes' samples, in float32 or wider, so the
-    outputs, the gradients and the running statistics are those of one process
-    with the whole batch, whether or not the shares are of equal size.
+    PyTorch's own needs a GPU. Mean and variance are two sums over the samples of all
+    processes, in float32 or wider. So outputs, gradients and running statistics are
+    those of one process with the whole batch, also for shares of unequal size.
 
     Shape: ``(N, C, ...)`` to the same.
     """
@@ -52,42 +50,39 @@ class CPUSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     def replace(cls, module: nn.Module) -> None:
         """Turns every ``nn.SyncBatchNorm`` inside ``module`` into this class.
 
-        They keep their parameters, buffers, settings and hooks: only the
-        class changes, and with it the forward pass.
+        Only the class changes: parameters, buffers, settings and hooks stay.
         """
         for child in module.modules():
             if isinstance(child, nn.SyncBatchNorm):
                 child.__class__ = cls
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises, while training with the statistics of all processes."""
+        """Normalises, in training with the statistics of all processes."""
         if not self.training or dist.get_world_size(self.process_group) == 1:
             return super().forward(x)
         across = [dim for dim in range(x.dim()) if dim != 1]
+        per_channel = [1, -1] + [1] * (x.dim() - 2)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         count = wide.new_tensor([wide.numel() // wide.shape[1]])
         sums = self._sum(torch.cat([wide.sum(across), count]))
         mean, count = sums[:-1] / sums[-1], sums[-1].detach()
-        per_channel = [1, -1] + [1] * (x.dim() - 2)
         centred = wide - mean.view(per_channel)
         var = self._sum(centred.square().sum(across)) / count
         if self.track_running_stats:
             self._track(mean.detach(), var.detach() * count / (count - 1))
-        normed = centred * (var + self.eps).rsqrt().view(per_channel)
+        out = centred * (var + self.eps).rsqrt().view(per_channel)
         if self.affine:
-            normed = torch.addcmul(
-                self.bias.view(per_channel), normed, self.weight.view(per_channel)
-            )
-        return normed.to(x.dtype)
+            out = out * self.weight.view(per_channel) + self.bias.view(per_channel)
+        return out.to(x.dtype)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of dimensions will do."""
+        """Accepts any number of dimensions."""
 
     def _sum(self, x: Tensor) -> Tensor:
         return SumOverProcesses.apply(x, self.process_group)
 
     def _track(self, mean: Tensor, var: Tensor) -> None:
-        """Moves the running statistics as ``nn.BatchNorm2d`` does."""
+        """Updates the running statistics as ``nn.BatchNorm2d`` does."""
         self.num_batches_tracked += 1
         momentum = self.momentum
         if momentum is None:  # the average over all steps
@@ -116,12 +111,9 @@ class AnyDeviceDistributedDataParallel(MMDistributedDataParallel):
 
 @HOOKS.register_module()
 class AverageLossHook(Hook):
-    """Logs the mean over all processes of the losses, instead of the first's.
+    """Logs the mean of the losses over all processes, not the first's."""
 
-    With shares of equal size that is the loss of the whole batch.
-    """
-
-    priority = 'HIGHEST'  # before RuntimeInfoHook hands the values to the log
+    priority = 'HIGHEST'  # before RuntimeInfoHook passes the values to the log
 
     def after_train_iter(
         self,

@@ -1,9 +1,13 @@
-"""What happens between reading a config and building the runner."""
+"""Changes to a config between reading it and building the runner."""
 
+import ctypes
 import os
+import signal
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from unittest import mock
 
 import torch
@@ -18,10 +22,10 @@ from .precision import cpu_computes_in
 def set_launcher(cfg: Config, launcher: str) -> None:
     """Makes ``cfg`` run under ``launcher``, on CPUs with gloo.
 
-    On GPUs the logged loss becomes that of all processes, and MMEngine does
-    the rest. On CPUs it asks CUDA for a device whatever the backend, and
-    gives DistributedDataParallel device ids that do not exist, so the
-    processes are joined here and the model gets a wrapper that knows CPUs.
+    The logged loss becomes the mean over all processes. On GPUs MMEngine does the
+    rest. On CPUs it asks CUDA for a device whatever the backend, and gives
+    DistributedDataParallel device ids that do not exist. So the processes are joined
+    here, and the model gets a wrapper for CPUs.
 
     Args:
         cfg: the run's config, changed in place.
@@ -30,23 +34,32 @@ def set_launcher(cfg: Config, launcher: str) -> None:
     cfg.launcher = launcher
     if launcher == 'none':
         return
+    _die_with_torchrun()
     add_hook(cfg, 'AverageLossHook')
     if get_device() == 'cpu':
         _join_on_cpu(cfg, launcher)
 
 
+def _die_with_torchrun() -> None:
+    """Lets Linux kill this process if torchrun is killed and cannot do it."""
+    if sys.platform == 'linux' and 'TORCHELASTIC_RUN_ID' in os.environ:
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
 def _join_on_cpu(cfg: Config, launcher: str) -> None:
     if not is_distributed():
         env = cfg.get('env_cfg', {})
-        # In this order as in the runner, so that joining finds a start method.
+        # In the runner's order, so that the processes join with this start method
         set_multi_processing(**env.get('mp_cfg', {}), distributed=True)
         options = {**env.get('dist_cfg', {}), 'backend': 'gloo'}
         with mock.patch.object(torch.cuda, 'set_device'):
             init_dist(launcher, **options)
     wrapper = cfg.setdefault('model_wrapper_cfg', ConfigDict())
-    if wrapper.get('type', 'MMDistributedDataParallel') == 'MMDistributedDataParallel':
+    wrapper.setdefault('type', 'MMDistributedDataParallel')
+    if type_name(wrapper) == 'MMDistributedDataParallel':
         wrapper.type = 'AnyDeviceDistributedDataParallel'
-    # MMEngine's defaults, which it applies only where no wrapper is configured.
+    # MMEngine's defaults, which it uses only if the config has no wrapper
     wrapper.setdefault('broadcast_buffers', False)
     wrapper.setdefault(
         'find_unused_parameters', cfg.get('find_unused_parameters', False)
@@ -55,16 +68,21 @@ def _join_on_cpu(cfg: Config, launcher: str) -> None:
 
 @contextmanager
 def weights_only() -> Iterator[None]:
-    """Lets no checkpoint run code, whoever loads it: neither file nor download.
+    """Lets no checkpoint run code, neither a file nor a download.
 
-    MMEngine leaves that to PyTorch, which by default protects for files, but not for
-    downloads. Whoever sets PyTorch's switch TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD trusts
-    what is loaded, and goes without.
+    MMEngine leaves this to PyTorch, which protects by default for files but not for
+    downloads. PyTorch's switch ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` turns it off.
     """
     trusted = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' in os.environ
     protection = {} if trusted else {'TORCH_FORCE_WEIGHTS_ONLY_LOAD': '1'}
     with mock.patch.dict(os.environ, protection):
         yield
+
+
+def type_name(part: dict[str, Any]) -> str:
+    """Name of a part's ``type``, which is a class in pure-Python configs."""
+    kind = part['type']
+    return kind if isinstance(kind, str) else kind.__name__
 
 
 def add_hook(cfg: Config, kind: str) -> None:
@@ -75,7 +93,7 @@ def add_hook(cfg: Config, kind: str) -> None:
         kind: the hook's type.
     """
     hooks = cfg.get('custom_hooks') or []
-    if all(hook['type'] != kind for hook in hooks):
+    if kind not in map(type_name, hooks):
         cfg.custom_hooks = [*hooks, dict(type=kind)]
 
 
@@ -86,8 +104,7 @@ def use_scaled_lr(cfg: Config) -> None:
         cfg: the run's config, changed in place.
 
     Raises:
-        ValueError: where the config does not say which batch size its
-            learning rate is for.
+        ValueError: the config does not say which batch size its learning rate is for.
     """
     if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
         raise ValueError(
@@ -100,17 +117,18 @@ def use_scaled_lr(cfg: Config) -> None:
 def use_mixed_precision(cfg: Config) -> None:
     """Trains in float16 with a loss scale on GPU, in bfloat16 on CPU.
 
-    Warns where the CPU has no instructions for bfloat16: oneDNN then falls back
-    on code that is many times slower than float32.
+    Warns if the CPU has no instructions for bfloat16. oneDNN then imitates it, many
+    times slower than float32.
 
     Args:
         cfg: the run's config, changed in place.
 
     Raises:
-        ValueError: where the config's optimizer wrapper is neither MMEngine's
-            plain one nor one for mixed precision.
+        ValueError: the config's optimizer wrapper is neither MMEngine's plain one nor
+            one for mixed precision.
     """
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    wrapper = cfg.optim_wrapper
+    kind = type_name({'type': 'OptimWrapper'} | wrapper)
     if kind in ('AmpOptimWrapper', 'BFloat16OptimWrapper'):
         return
     if kind != 'OptimWrapper':
@@ -119,7 +137,7 @@ def use_mixed_precision(cfg: Config) -> None:
             f'{kind!r}. Leave --amp out, or set the precision in the config.'
         )
     if get_device() == 'cpu':
-        cfg.optim_wrapper.type = 'BFloat16OptimWrapper'
+        wrapper.type = 'BFloat16OptimWrapper'
         if not cpu_computes_in(torch.bfloat16):
             warnings.warn(
                 'This CPU cannot compute in bfloat16 and will imitate it, many times '
@@ -127,5 +145,5 @@ def use_mixed_precision(cfg: Config) -> None:
                 stacklevel=2,
             )
     else:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.setdefault('loss_scale', 'dynamic')

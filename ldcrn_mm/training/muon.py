@@ -18,8 +18,8 @@ from mmpose.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZE
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-# Jordan's quintic takes every singular value between 0.01 and 1 to about
-# [0.7, 1.2] in five steps; Muon needs no more precision.
+# Five steps of Jordan's quintic take singular values in [0.01, 1] to about [0.7, 1.2].
+# Muon needs no more precision.
 QUINTIC = (3.4445, -4.7750, 2.0315)
 NUM_ITERATIONS = 5
 
@@ -31,14 +31,13 @@ def orthogonalized(matrices: Tensor) -> Tensor:
         matrices: (B, M, N).
 
     Returns:
-        ``U @ V.mT`` of each one's singular value decomposition approximately,
-        (B, M, N).
+        Approximately ``U @ V.mT`` of their singular value decompositions, (B, M, N).
     """
     tall = matrices.size(1) > matrices.size(2)
     x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
-    # The polynomials of x @ x.mT commute. So the steps are taken on this small
-    # square alone, and their product is applied once to the long matrix.
+    # Polynomials of x @ x.mT commute. So the steps need this small square only, and
+    # their product is applied once to the long matrix.
     square = x @ x.mT
     identity = torch.eye(x.size(1), dtype=x.dtype, device=x.device).expand_as(square)
     a, b, c = QUINTIC
@@ -57,15 +56,15 @@ def orthogonalized(matrices: Tensor) -> Tensor:
 class ConvMuon(Optimizer):
     """Muon for the weights of convolutions, Adam for everything else.
 
-    A weight is the matrix of its filters, (C_out, C_in * K_h * K_w). Its step is
-    the orthogonalised momentum of its gradient, whose size depends on the
-    matrix's shape alone; so it suits layers whose output is normalised.
+    A weight is the matrix of its filters, (C_out, C_in * K_h * K_w). Its step is the
+    orthogonalised momentum of its gradient. The size of that step depends on the
+    matrix's shape only, so it suits layers whose output is normalised.
 
     Args:
-        params: parameters or groups of them, as of any optimizer. Groups with
-            ``orthogonalize=True`` are optimized by Muon, with Adam else;
-            :class:`ConvMuonOptimWrapperConstructor` makes the two groups.
-        lr: learning rate of Muon, or of a group that says its own.
+        params: parameters or groups of them. Groups with ``orthogonalize=True`` are
+            for Muon, others for Adam. :class:`ConvMuonOptimWrapperConstructor` makes
+            the two groups.
+        lr: default learning rate of the groups.
         momentum: decay of Muon's average of gradients (with Nesterov's step).
         betas: Adam's decays.
         eps: Adam's term against division by zero.
@@ -86,7 +85,7 @@ class ConvMuon(Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
-        """Takes one step from the gradients; parameters without one stay."""
+        """Updates the parameters that have a gradient."""
         for group in self.param_groups:
             params = [p for p in group['params'] if p.grad is not None]
             if group['orthogonalize']:
@@ -95,7 +94,7 @@ class ConvMuon(Optimizer):
                 self._adam(params, group)
 
     def _muon(self, params: list[Tensor], group: dict) -> None:
-        """Orthogonalises the matrices of one shape together: a few large steps."""
+        """Orthogonalises all matrices of one shape at once, which is faster."""
         alike = defaultdict(list)
         for param in params:
             alike[param.size(0), param[0].numel()].append(param)
@@ -136,26 +135,32 @@ class ConvMuon(Optimizer):
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class ConvMuonOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Says which parameters of a model :class:`ConvMuon` orthogonalises.
+    """Selects the parameters of a model that :class:`ConvMuon` orthogonalises.
 
-    These are the weights of convolutions without bias, since those are followed
-    by a normalisation; not of depthwise ones, whose filters share no input, and
-    not the head's last convolution, which has a bias and whose scale counts.
+    These are the weights of convolutions without bias, since a normalisation follows
+    them. Depthwise ones are left out, since their filters share no input, and so is
+    the head's last convolution, which has a bias and whose scale counts.
 
     The config's ``optimizer`` has ``type='ConvMuon'``, its arguments, and
     ``adam_lr``, the learning rate of the other parameters.
     """
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Builds the optimizer of a model and what wraps it.
+        """Builds the optimizer of a model and its wrapper.
 
         Raises:
-            ValueError: the optimizer is another, ``adam_lr`` is missing, or there
-                is a ``paramwise_cfg``, which this cannot respect.
+            ValueError: the optimizer is another, ``adam_lr`` is missing, or there is
+                a ``paramwise_cfg``, which would have no effect.
         """
         optimizer = dict(self.optimizer_cfg)
         adam_lr = optimizer.pop('adam_lr', None)
-        self._check(optimizer['type'], adam_lr)
+        known = optimizer['type'] in ('ConvMuon', ConvMuon)
+        if not known or adam_lr is None or self.paramwise_cfg:
+            raise ValueError(
+                f'{type(self).__name__} expects no paramwise_cfg and '
+                "optimizer=dict(type='ConvMuon', adam_lr=1e-3, ...), got "
+                f'{self.paramwise_cfg or self.optimizer_cfg}.'
+            )
         hidden, rest = split_parameters(getattr(model, 'module', model))
         optimizer['params'] = [
             dict(params=hidden, orthogonalize=True),
@@ -166,29 +171,11 @@ class ConvMuonOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             wrapper, default_args=dict(optimizer=OPTIMIZERS.build(optimizer))
         )
 
-    def _check(self, kind: str | type, adam_lr: float | None) -> None:
-        name = type(self).__name__
-        if kind not in ('ConvMuon', ConvMuon):
-            raise ValueError(
-                f"{name} expected type='ConvMuon' in optimizer, found {kind!r}; leave "
-                'constructor out of optim_wrapper for other optimizers'
-            )
-        if adam_lr is None:
-            raise ValueError(
-                f'{name} expected adam_lr in optimizer, the learning rate of what is '
-                'not orthogonalised, and found none; 1e-3 is usual'
-            )
-        if self.paramwise_cfg:
-            raise ValueError(
-                f'{name} expected no paramwise_cfg beside it, found '
-                f'{self.paramwise_cfg}; leave one of them out'
-            )
-
 
 def split_parameters(
     model: nn.Module,
 ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Weights of convolutions that a normalisation follows, and all the others."""
+    """Weights of convolutions before a normalisation, and all other parameters."""
     hidden = [
         layer.weight
         for layer in model.modules()

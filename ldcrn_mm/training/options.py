@@ -1,29 +1,43 @@
-"""What the command lines of the tools have in common."""
+"""Command lines of the tools: their common options, and settings of a config."""
 
 import argparse
+import ast
+import difflib
+import inspect
 import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from os.path import join
+from os.path import isabs, join
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
 
 from ..checkpoint import find_checkpoint
-from .settings import require_effect
+from .launch import type_name
 
+PREDICTION_FILES = ('.pkl', '.pickle')
+METRIC_FILES = ('.json', '.yaml', '.yml', *PREDICTION_FILES)
 DICT = re.compile(r"""\bdict\s*\(|\{\s*['"]""")
+# What the runner takes from a config, and what it looks up itself
+FIELDS = [
+    *inspect.signature(Runner).parameters,
+    'activation_checkpointing',
+    'compile',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'sync_bn',
+]
+# What MMPose's inferencers look up, in configs that may lack it
+OF_INFERENCE = ('data_mode', 'dataset_type')
 
 
 class SettingsAction(DictAction):
-    """MMEngine's ``KEY=VALUE``, with an error for what it misreads.
-
-    A dict in a value becomes pieces of text, which fail much later, or recurses
-    without end.
-    """
+    """MMEngine's ``KEY=VALUE``, with errors for values that it would misread."""
 
     def __call__(
         self,
@@ -36,25 +50,25 @@ class SettingsAction(DictAction):
         for setting in values:
             key, sign, value = setting.partition('=')
             if not (key and sign):
-                parser.error(f'{option_string} takes KEY=VALUE, but got {setting!r}')
+                parser.error(f'{option_string} expects KEY=VALUE, got {setting!r}')
             if DICT.search(value):
                 parser.error(
-                    f'{option_string} {setting!r}: a value cannot hold a dict. Set '
-                    f'what is in it one by one ({key}.KEY=VALUE, in a list '
-                    f'{key}.0.KEY=VALUE for the first item), or write the dict into '
-                    "a config that inherits this one (_base_ = 'PATH')"
+                    f'{option_string} {setting!r}: a value cannot hold a dict. Set its '
+                    f'items one by one ({key}.NAME=VALUE, or {key}.0.NAME=VALUE for '
+                    'the first of a list), or write it into a config that inherits '
+                    "this one (_base_ = 'PATH')"
                 )
         try:
             super().__call__(parser, namespace, values, option_string)
         except (AssertionError, RecursionError):
             parser.error(
-                f'{option_string} {" ".join(values)}: brackets are for lists alone, '
-                'as in KEY=[1,2] or KEY=[(a,b),(c,d)], each closed'
+                f'{option_string} {" ".join(values)}: brackets are for lists only, '
+                'and each must be closed, as in KEY=[1,2] or KEY=[(a,b),(c,d)]'
             )
 
 
 def add_settings(parser: argparse.ArgumentParser, example: str) -> None:
-    """Adds MMPose's option for overriding what the config says."""
+    """Adds MMPose's option that overrides settings of the config."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -66,58 +80,47 @@ def add_settings(parser: argparse.ArgumentParser, example: str) -> None:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Adds MMPose's options for overriding, drawing and launching."""
-    parser.add_argument(
-        '--work-dir', help='where logs and results go (work_dirs/CONFIG)'
-    )
     add_settings(parser, 'model.backbone.with_cp=True saves memory')
-    parser.add_argument(
+    add = parser.add_argument
+    add('--work-dir', help='folder for logs and results (work_dirs/CONFIG)')
+    add(
         '--show-dir',
-        help='save pictures of the predictions here (a relative folder: inside '
-        "the run's log folder)",
+        help='save pictures of the predictions in this folder, which if relative is '
+        "inside the run's log folder",
     )
-    parser.add_argument(
-        '--show', action='store_true', help='show the predictions in a window'
-    )
-    parser.add_argument(
+    add('--show', action='store_true', help='show the predictions in a window')
+    add(
         '--interval',
         type=int,
         default=1,
         help='while validating, draw the first prediction of every so many batches '
         '(testing draws all)',
     )
-    parser.add_argument(
-        '--wait-time', type=float, default=1, help='seconds a window stays'
-    )
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
-    )
-    # torchrun's predecessor passes the rank like this.
-    parser.add_argument(
-        '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
-    )
+    add('--wait-time', type=float, default=1, help='seconds that a window stays')
+    add('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    # The predecessor of torchrun passes the rank like this.
+    add('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def parse_run_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Parses the command line and checks what can be checked at once.
 
-    Returns:
-        The arguments; among them has to be ``config``.
+    Args:
+        parser: a parser with the argument ``config``.
     """
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not Path(args.config).is_file():
         parser.error(f'config file not found: {args.config}')
     if args.interval < 1:
-        parser.error(f'--interval counts batches from 1, but it is {args.interval}')
-    if args.show and not (
-        os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')
-    ):
+        parser.error(f'--interval must be at least 1, got {args.interval}')
+    if args.show and not {'DISPLAY', 'WAYLAND_DISPLAY'} & os.environ.keys():
         parser.error('--show needs a display; --show-dir FOLDER saves the pictures')
     return args
 
 
 def require_checkpoint(parser: argparse.ArgumentParser, path: str) -> None:
-    """Ends the program where ``path`` is neither a file nor an address nor a name."""
+    """Ends the program unless ``path`` is a file, an address or ``ldcrn_mm://NAME``."""
     try:
         find_checkpoint(path)
     except (FileNotFoundError, ValueError) as error:
@@ -127,13 +130,13 @@ def require_checkpoint(parser: argparse.ArgumentParser, path: str) -> None:
 def require_suffix(
     parser: argparse.ArgumentParser, path: str | None, suffixes: Sequence[str]
 ) -> None:
-    """Ends the program where ``path`` is given and ends otherwise."""
+    """Ends the program if ``path`` is given and has another suffix."""
     if path and not path.endswith(tuple(suffixes)):
         parser.error(f'{path} must end in {" or ".join(suffixes)}')
 
 
 def image_size(text: str) -> tuple[int, int]:
-    """Height and width, in the order of the configs' names."""
+    """Parses height and width, in the order of the configs' names."""
     found = re.fullmatch('([1-9][0-9]*)x([1-9][0-9]*)', text)
     if not found:
         raise argparse.ArgumentTypeError(
@@ -142,16 +145,51 @@ def image_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def config_with(path: str, settings: dict[str, Any] | None) -> Config:
-    """The config with what ``--cfg-options`` override.
+def read_config(args: argparse.Namespace) -> Config:
+    """Reads the config with the options of :func:`add_run_options`.
 
     Raises:
-        ValueError: names the setting that has no place in the config, or no effect.
+        ValueError: a setting has no effect, or the config has no hook that draws.
+    """
+    cfg = config_with(args.config, args.cfg_options)
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif not cfg.get('work_dir'):
+        cfg.work_dir = join('work_dirs', Path(args.config).stem)
+    if args.show or args.show_dir:
+        _draw_predictions(cfg, args)
+    return cfg
+
+
+def _draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
+    """Turns on MMPose's drawing while validating and testing."""
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise ValueError(
+            '--show and --show-dir need a `default_hooks.visualization` in the '
+            "config: dict(type='PoseVisualizationHook')."
+        )
+    hook.update(
+        enable=True,
+        show=args.show and not vars(args).get('badcase'),  # which has the window
+        out_dir=args.show_dir,  # while testing
+        interval=args.interval,
+        wait_time=args.wait_time,
+    )
+    for backend in cfg.get('visualizer', {}).get('vis_backends', []):
+        if args.show_dir and type_name(backend) == 'LocalVisBackend':
+            backend.img_save_dir = join('..', args.show_dir)  # while validating
+
+
+def config_with(path: str, settings: dict[str, Any] | None) -> Config:
+    """Reads a config with the settings of ``--cfg-options``.
+
+    Raises:
+        ValueError: a setting has no place in the config, or no effect.
     """
     cfg = Config.fromfile(path)
-    settings = settings or {}
-    require_effect(cfg, settings, path)
-    for key, value in settings.items():
+    for key, value in (settings or {}).items():
+        _require_effect(cfg, key, f'--cfg-options {key}={value}', path)
         try:
             cfg.merge_from_dict({key: value})
         except (AttributeError, KeyError, TypeError) as error:
@@ -161,52 +199,66 @@ def config_with(path: str, settings: dict[str, Any] | None) -> Config:
     return cfg
 
 
-def read_config(args: argparse.Namespace) -> Config:
-    """The config with what ``--cfg-options`` and ``--work-dir`` override.
+def _require_effect(cfg: Config, key: str, setting: str, path: str) -> None:
+    """Refuses a setting that nothing reads.
 
-    Other options come after these, so that they see what was overridden.
+    A variable of a config, such as ``data_root``, is copied into other values while
+    the file is read. Setting it later changes nothing, and MMEngine does not say so.
+    A variable that the config itself does not use may be for a user's own code.
     """
-    cfg = config_with(args.config, args.cfg_options)
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
-    elif not cfg.get('work_dir'):
-        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
-    if args.show or args.show_dir:
-        _draw_predictions(cfg, args)
-    return cfg
-
-
-def _draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
-    """Turns on MMPose's drawing while validating and testing."""
-    drawing = cfg.get('default_hooks', {}).get('visualization')
-    if drawing is None:
+    name, dot, rest = key.partition('.')
+    if name in FIELDS:
+        return
+    if name not in cfg and name not in OF_INFERENCE:
+        alike = difflib.get_close_matches(name, FIELDS, n=1)
+        hint = f' Did you mean `{alike[0]}`?' if alike else ''
         raise ValueError(
-            '--show and --show-dir need a `default_hooks.visualization` in the '
-            "config: dict(type='PoseVisualizationHook')."
+            f'{setting} changes nothing: neither {path} nor the runner has a setting '
+            f'`{name}`.{hint}'
         )
-    drawing.update(
-        enable=True,
-        show=args.show and not vars(args).get('badcase'),  # these only, then
-        out_dir=args.show_dir,
-        interval=args.interval,
-        wait_time=args.wait_time,
-    )
+    if name == 'custom_imports' or name in _names_used_in(cfg.text):
+        copies = [
+            f'{copy}{dot}{rest}'
+            for field in FIELDS
+            for copy in _copies(cfg[name], field, cfg.get(field))
+        ]
+        advice = f'set its copies ({", ".join(copies)}) or ' if copies else ''
+        raise ValueError(
+            f'{setting} changes nothing: `{name}` is a variable that was used while '
+            f'{path} was read. Instead {advice}write a config that inherits this one '
+            "(_base_ = 'PATH')."
+        )
 
 
-def draw_validation_in(cfg: Config, folder: str) -> None:
-    """Lets the visualizer's backend put its pictures into ``folder``.
+def _names_used_in(text: str) -> set[str]:
+    """Variables that a config and its bases read, by ``Config.text``."""
+    code = [line for line in text.splitlines() if not isabs(line)]  # names of files
+    try:
+        nodes = list(ast.walk(ast.parse('\n'.join(code))))
+    except SyntaxError:  # YAML and JSON, which have no variables
+        return set()
+    names = {
+        node.id
+        for node in nodes
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+    return names | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
 
-    While validating, MMPose's hook leaves that to the backend; the hook's
-    ``out_dir`` is for testing.
-    """
-    for backend in cfg.get('visualizer', {}).get('vis_backends', []):
-        if backend['type'] == 'LocalVisBackend':
-            backend['img_save_dir'] = join('..', folder)  # relative to vis_data
+
+def _copies(value: Any, key: str, part: Any) -> Iterator[str]:
+    """Keys from ``key`` on at which ``part`` holds a value, or a path below it."""
+    if type(part) is type(value) and part == value:
+        yield key
+    elif isinstance(part, str) and str(value).endswith('/'):
+        yield from [key] if part.startswith(str(value)) else []
+    elif isinstance(part, dict | list):
+        for name, item in part.items() if isinstance(part, dict) else enumerate(part):
+            yield from _copies(value, f'{key}.{name}', item)
 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Ends the program with the message alone where the user can mend it."""
+    """Ends the program with the message alone for what the user can mend."""
     try:
         yield
     except (FileNotFoundError, ImportError, ValueError) as error:

@@ -16,9 +16,8 @@ from torch import nn
 class BFloat16OptimWrapper(OptimWrapper):
     """Runs the forward pass under bfloat16 autocast, on CPU or GPU.
 
-    MMEngine's ``AmpOptimWrapper`` insists on a GPU. bfloat16 has float32's
-    range, so there is no loss scale; weights, their gradients and the
-    optimizer's state stay float32.
+    MMEngine's ``AmpOptimWrapper`` needs a GPU. bfloat16 has the range of float32, so
+    there is no loss scale. Weights, gradients and the optimizer's state stay float32.
     """
 
     @contextmanager
@@ -30,7 +29,7 @@ class BFloat16OptimWrapper(OptimWrapper):
 
 
 def cpu_computes_in(dtype: torch.dtype) -> bool:
-    """Whether oneDNN, which does PyTorch's convolutions on CPU, does them so here.
+    """Whether this CPU has instructions for convolutions in ``dtype``, by oneDNN.
 
     Args:
         dtype: float32, bfloat16 or float16.
@@ -46,18 +45,18 @@ def cpu_computes_in(dtype: torch.dtype) -> bool:
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Lays the model's weights out channels-last before it runs.
+    """Converts the model's weights to channels-last before it runs.
 
-    PyTorch's convolutions take their layout from the weights, so the
-    activations follow. The values are the same; on CPU (and with mixed
-    precision on GPU) it is faster.
+    PyTorch's convolutions take their layout from the weights, so the activations
+    follow. The values are the same. It is faster on CPU, and on GPU with mixed
+    precision.
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Converts the model and, of several processes, wraps it anew."""
+        """Converts the model and, of several processes, wraps it again."""
         if not is_model_wrapper(runner.model):
             runner.model.to(memory_format=torch.channels_last)
             return
-        # A wrapper lays its buckets of gradients out as the weights were.
+        # The wrapper's buckets of gradients have the layout that the weights had.
         model = runner.model.module.to(memory_format=torch.channels_last)
         runner.model = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), model)

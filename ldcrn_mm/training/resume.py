@@ -1,65 +1,215 @@
-"""The checkpoint from which a killed run goes on."""
+"""Runs that may be killed at any moment: their checkpoints, and how they resume."""
 
-import logging
+import os
 import re
+from bisect import bisect
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from mmengine.logging import print_log
-from mmengine.runner import find_latest_checkpoint
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmpose.registry import HOOKS
 
-from ldcrn_mm.checkpoint import read_checkpoint
+from ..checkpoint import read_checkpoint
+
+# What the last part of a metric's name says of it
+ERRORS = re.compile(r'(EPE|NME|MPJ[PV]E|MRRPE|loss|error)[^/]*$', re.IGNORECASE)
+SCORES = re.compile(r'(\bm?A[PR]\b|PCK|AUC|acc)[^/]*$', re.IGNORECASE)
 
 
 def last_checkpoint(work_dir: str) -> str | None:
-    """The checkpoint from which a run in ``work_dir`` goes on.
+    """Finds the checkpoint from which a run resumes.
 
-    MMEngine's file ``last_checkpoint`` names it, with the folder that it was
-    written to. Where that file is missing, cut short (it is not written
-    atomically) or names one that is gone, it is the checkpoint with the highest
-    number in the folder.
+    MMEngine's file ``last_checkpoint`` names it. A kill can leave that file empty,
+    and a folder can be moved. Then it is the file of this name in ``work_dir``, or
+    the one with the highest epoch or iteration.
 
     Returns:
-        Its path, ``None`` where there is none.
+        Its path, or ``None`` if there is none.
     """
     folder = Path(work_dir)
     record = folder / 'last_checkpoint'
-    # MMEngine warns where there is none, also before a first training.
-    named = find_latest_checkpoint(work_dir) if record.is_file() else None
-    if named:
-        for path in (folder / Path(named).name, Path(named)):
-            if path.is_file():
-                return str(path)
-    numbered = {
-        int(path.stem.rpartition('_')[2]): path
+    named = Path(record.read_text().strip() if record.is_file() else '')
+    numbered = [
+        path
         for path in folder.glob('*.pth')
         if re.fullmatch(r'(epoch|iter)_\d+', path.stem)
-    }
-    if not numbered:
-        return None
-    found = str(numbered[max(numbered)])
-    print_log(
-        f'{record} names no file that is there: going on from {found}',
-        logger='current',
-        level=logging.WARNING,
-    )
-    return found
+    ]
+    numbered.sort(key=lambda path: int(path.stem.rpartition('_')[2]), reverse=True)
+    for path in (folder / named.name, named, *numbered):
+        if path.is_file():
+            return str(path)
+    return None
 
 
 def check_resumable(source: str) -> None:
-    """Refuses a checkpoint that does not say where its training was.
+    """Refuses a checkpoint that lacks the state of a training.
+
+    MMEngine would restart the optimizer and the schedule without a word.
 
     Args:
-        source: path or address of a checkpoint.
+        source: path, address or ``ldcrn_mm://NAME`` of a checkpoint.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        ValueError: where it is broken, or holds weights only.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is broken, or has weights only.
     """
-    meta = read_checkpoint(source).get('meta') or {}
-    if not {'epoch', 'iter'} <= set(meta):
+    checkpoint = read_checkpoint(source)
+    missing = {'optimizer', 'param_schedulers', 'message_hub'} - checkpoint.keys()
+    missing |= {'epoch', 'iter'} - (checkpoint.get('meta') or {}).keys()
+    if missing:
         raise ValueError(
-            f'cannot resume from `{source}`: it holds weights, but not the epoch and '
-            'the iteration of a training. Resume from an epoch_N.pth of '
-            'tools/train.py; to start a new training from these weights, leave '
-            f'--resume out and add --cfg-options load_from={source}'
+            f'cannot resume from `{source}`: it has no {", ".join(sorted(missing))}. '
+            'Expected an epoch_N.pth of tools/train.py; best_*.pth and published '
+            'files hold weights only. To start a new training from these weights, '
+            f'leave --resume out and add --cfg-options load_from={source}'
         )
+
+
+class DropCodeHook(Hook):
+    """Removes from loaded checkpoints the configs that others run as Python.
+
+    ``Runner.resume`` runs ``meta['config']``. MMPose's inferencers run the message
+    hub's ``cfg``, which a resumed run would save again.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Called before anything is resumed."""
+        (checkpoint.get('meta') or {}).pop('config', None)
+        hub = checkpoint.get('message_hub') or {}
+        hub.get('runtime_info', {}).pop('cfg', None)
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """MMEngine's hook for runs that may be killed at any moment.
+
+    It differs in what follows.
+
+    * Files appear whole or not at all (backend ``atomic``).
+    * The last best checkpoint is removed after the new one is written, and only
+      from this run's folder. MMEngine removes it first, wherever it is.
+    * ``max_keep_ckpts=1`` keeps two, since MMEngine removes the oldest before it
+      writes the new one.
+    * A resumed run does the validation that a kill cut short. The file
+      ``last_validation`` in the work dir has the epoch or iteration of the last one.
+    * Without a ``rule``, the best is the lowest value of EPE, NME, MPJPE and losses,
+      and the highest of AP, AR, PCK, AUC and accuracies.
+
+    Args:
+        max_keep_ckpts: how many checkpoints to keep, all if negative.
+        save_best: the metrics whose best checkpoints are kept.
+        backend_args: where checkpoints are stored.
+        **kwargs: as for ``CheckpointHook``.
+    """
+
+    def __init__(
+        self,
+        max_keep_ckpts: int = -1,
+        save_best: str | list[str] | None = None,
+        backend_args: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        metrics = [save_best] if isinstance(save_best, str) else save_best or []
+        super().__init__(
+            max_keep_ckpts=2 if max_keep_ckpts == 1 else max_keep_ckpts,
+            save_best=save_best,
+            backend_args=backend_args or dict(backend='atomic'),
+            **(rule_keys(metrics) | kwargs),
+        )
+
+    def before_train(self, runner: Runner) -> None:
+        """Tidies the folder and does the validation that is missing."""
+        super().before_train(runner)
+        if is_main_process():
+            for leftover in Path(self.out_dir).glob('*.pth.*.partial'):
+                leftover.unlink(missing_ok=True)
+        info = runner.message_hub.runtime_info
+        self._remove_replaced(info)
+        # So that MMEngine saves it again if the validation finds it the best
+        self.last_ckpt = info.get('last_ckpt')
+        if validation_is_missing(runner):
+            runner.val_loop.run()
+        note_validation(runner)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Saves the best checkpoint, then removes the one that it replaces."""
+        if self.save_best == ['auto']:
+            vars(self).update(rule_keys(metrics))
+        info = runner.message_hub.runtime_info
+        before = self._best_paths(info)
+        runner.message_hub.update_info('replaced', [*before.values()])
+        # MMEngine does not remove what it does not know
+        self._set_best_paths(dict.fromkeys(before))
+        super().after_val_epoch(runner, metrics)
+        self._set_best_paths(self._best_paths(info))
+        self._remove_replaced(info)
+        note_validation(runner)
+
+    def _best_paths(self, info: dict[str, Any]) -> dict[str, str | None]:
+        """Where the best checkpoints by each metric are, as the message hub has it."""
+        metrics = self.key_indicators if self.save_best else []
+        keys = [f'best_ckpt_{metric}' for metric in metrics]
+        if len(keys) == 1:
+            keys = ['best_ckpt']
+        return {metric: info.get(key) for metric, key in zip(metrics, keys)}
+
+    def _set_best_paths(self, paths: dict[str, str | None]) -> None:
+        if len(paths) == 1:
+            (self.best_ckpt_path,) = paths.values()
+        else:
+            self.best_ckpt_path_dict = paths
+
+    def _remove_replaced(self, info: dict[str, Any]) -> None:
+        """Removes what was the best before, also if a kill prevented it."""
+        best = _names(self._best_paths(info).values())
+        for name in _names(info.get('replaced', ())) - best:
+            path = self.file_backend.join_path(self.out_dir, name)
+            if is_main_process() and self.file_backend.isfile(path):
+                self.file_backend.remove(path)
+
+
+def _names(paths: Iterable[str | None]) -> set[str]:
+    return {os.path.basename(path) for path in paths if path}
+
+
+def rule_keys(metrics: Iterable[str]) -> dict[str, list[str]]:
+    """Sorts metrics into the ``greater_keys`` and ``less_keys`` of MMEngine's hook.
+
+    Metrics with unknown names are in neither. MMEngine then asks for a rule.
+    """
+    less = [name for name in metrics if ERRORS.search(name)]
+    greater = [name for name in metrics if SCORES.search(name) and name not in less]
+    return dict(greater_keys=greater, less_keys=less)
+
+
+def note_validation(runner: Runner) -> None:
+    """Records that no validation is missing up to the current step."""
+    if is_main_process():
+        _record(runner).write_text(str(_steps(runner)[0]))
+
+
+def validation_is_missing(runner: Runner) -> bool:
+    """Whether the current step ends with a validation that was not finished."""
+    loop = runner.train_loop
+    done, end = _steps(runner)
+    if runner.val_loop is None or not done or done < loop.val_begin:
+        return False
+    interval = loop.dynamic_intervals[bisect(loop.dynamic_milestones, done + 1) - 1]
+    if done % interval and done != end:
+        return False
+    record = _record(runner)
+    return not (record.is_file() and record.read_text() == str(done))
+
+
+def _record(runner: Runner) -> Path:
+    return Path(runner.work_dir, 'last_validation')
+
+
+def _steps(runner: Runner) -> tuple[int, int]:
+    """Number of epochs or iterations, as the loop counts: done, and in all."""
+    if isinstance(runner.train_loop, EpochBasedTrainLoop):
+        return runner.epoch, runner.max_epochs
+    return runner.iter, runner.max_iters

@@ -1,65 +1,32 @@
 import json
 import re
-import signal
-from pathlib import PurePosixPath
 from pickle import UnpicklingError
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.runner import Runner
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-# A module that kills its process with no warning, at a point of the training.
-KILLER = """
-import os
-import signal
-from pathlib import PurePosixPath
+PURE_PYTHON = """
+from mmengine.optim import OptimWrapper
+from mmengine.visualization import LocalVisBackend
+from mmpose.engine.hooks import PoseVisualizationHook
+from torch.optim import Adam
 
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
-
-
-def kill(*args):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@HOOKS.register_module()
-class KillInEpoch(Hook):
-    def after_train_iter(self, runner, *args, **kwargs):
-        if runner.iter == 2:  # the first of epoch 2
-            kill()
-
-
-@HOOKS.register_module()
-class KillInSaving(Hook):
-    def after_train_epoch(self, runner):
-        if runner.epoch == 1:
-            os.fsync = kill  # called between writing and renaming
-
-
-@HOOKS.register_module()
-class KillInValidation(Hook):
-    def before_val(self, runner):
-        if runner.epoch == 3:  # the last
-            kill()
-"""
-KILLED = """
-_base_ = '{config}'
-custom_imports = dict(imports=['ldcrn_mm', 'killer'])
-custom_hooks = [
-    dict(type='SyncBuffersHook'),
-    dict(type='EMAHook', ema_type='ExpMomentumEMA', update_buffers=True),
-    dict(type='{hook}')]
+optim_wrapper = dict(type=OptimWrapper, optimizer=dict(type=Adam, lr=1e-3))
+visualizer = dict(vis_backends=[dict(type=LocalVisBackend)])
+default_hooks = dict(visualization=dict(type=PoseVisualizationHook))
 """
 
 
 def log_of(work_dir):
-    """What the run logged, a dict a line; the newest run of the folder."""
+    """What the newest run of a folder logged, a dict a line."""
     newest = max(work_dir.glob('*/vis_data/scalars.json'))
     return [json.loads(line) for line in newest.read_text().splitlines()]
 
 
-def test_training_leaves_checkpoints_a_log_and_its_config(trained):
+def test_training_leaves_checkpoints_a_log_pictures_and_its_config(trained):
     names = {path.name for path in trained.glob('*.pth')}
     assert names == {'best_coco_AP_epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth'}
     steps = [line for line in log_of(trained) if 'loss' in line]
@@ -68,11 +35,9 @@ def test_training_leaves_checkpoints_a_log_and_its_config(trained):
     assert [line['lr'] for line in steps] == [1e-2] * 4 + [5e-3] * 2
     validations = [line for line in log_of(trained) if 'coco/AP' in line]
     assert [line['step'] for line in validations] == [1, 2, 3]
-
-
-def test_the_config_left_behind_is_complete(trained):
+    (folder,) = trained.glob('*/pictures')
+    assert len(list(folder.glob('val_img_*.png'))) == 6  # two batches, three times
     cfg = Config.fromfile(trained / 'tiny.py')
-
     assert cfg.test_dataloader.dataset.bbox_file.endswith('boxes.json')
     assert cfg.train_dataloader.dataset.pipeline[4].scale_sigma == 0
 
@@ -80,76 +45,25 @@ def test_the_config_left_behind_is_complete(trained):
 def test_a_checkpoint_is_read_without_trusting_it(trained):
     checkpoint = torch.load(trained / 'epoch_3.pth', weights_only=True)
 
-    assert set(checkpoint) >= {
-        'meta',
-        'state_dict',
-        'message_hub',
-        'optimizer',
-        'param_schedulers',
-        'ema_state_dict',
-    }
+    parts = {'meta', 'state_dict', 'message_hub', 'optimizer', 'param_schedulers'}
+    assert parts | {'ema_state_dict'} <= {*checkpoint}
     assert checkpoint['meta']['epoch'] == 3
     assert checkpoint['meta']['dataset_meta']['dataset_name'] == 'coco'
 
 
-def test_a_run_killed_thrice_ends_as_one_that_was_not(
-    run_tool, trained, tiny_config, not_random, environment, tmp_path
-):
-    (tmp_path / 'killer.py').write_text(KILLER)
-    work_dir = tmp_path / 'work'
-
-    def train(config, *options, **expected):
-        return run_tool(
-            'train.py',
-            config,
-            *['--work-dir', work_dir, *options, '--cfg-options', *not_random],
-            **expected,
-            PYTHONPATH=f'{tmp_path}:{environment["PYTHONPATH"]}',
-        )
-
-    def train_until(hook, *options):
-        config = tmp_path / f'{hook}.py'
-        config.write_text(KILLED.format(config=tiny_config, hook=hook))
-        return train(config, *options, status=-signal.SIGKILL)
-
-    for hook, options in [('KillInEpoch', []), ('KillInSaving', ['--resume'])]:
-        train_until(hook, *options)
-        left = {path.name for path in work_dir.glob('epoch_*.pth')}
-        assert left == {'epoch_1.pth'}
-    assert len(list(work_dir.glob('epoch_2.pth.*.partial'))) == 1
-
-    resumed = train_until('KillInValidation', '--resume')
-
-    assert re.search('resumed epoch: 1, iter: 2', resumed.stdout)
-    assert not list(work_dir.glob('*.partial'))
-
-    train(tiny_config, '--resume')
-
-    (last,) = log_of(work_dir)
-    assert last['step'] == 3
-    assert last['coco/AP'] == log_of(trained)[-1]['coco/AP']
-    for name in ('epoch_2.pth', 'epoch_3.pth'):
-        one, other = (torch.load(folder / name) for folder in (trained, work_dir))
-        for key in ('state_dict', 'ema_state_dict', 'optimizer'):
-            torch.testing.assert_close(other[key], one[key], rtol=0, atol=0)
-        assert (
-            other['param_schedulers'][0]['_last_value']
-            == (one['param_schedulers'][0]['_last_value'])
-        )
-
-
 def test_precision_layout_learning_rate_and_curves_are_options(
-    run_tool, tiny_config, tmp_path
+    tool, tiny_config, tmp_path, capfd
 ):
-    done = run_tool(
+    tool(
         'train.py',
         *[tiny_config, '--work-dir', tmp_path, '--amp', '--channels-last'],
         *['--auto-scale-lr', '--cfg-options', 'train_cfg.max_epochs=1'],
         'visualizer.vis_backends.0.type=TensorboardVisBackend',
-    )
+    ).main()
 
-    assert 'BFloat16OptimWrapper' in done.stdout
-    assert 'ChannelsLastHook' in done.stdout
+    printed = capfd.readouterr().out
+    assert 'BFloat16OptimWrapper' in printed
+    assert 'ChannelsLastHook' in printed
     (events,) = tmp_path.glob('*/vis_data/events.out.tfevents.*')
     curves = EventAccumulator(str(events.parent)).Reload()
     assert len(curves.Scalars('loss')) == 2
@@ -157,135 +71,121 @@ def test_precision_layout_learning_rate_and_curves_are_options(
     assert 'coco/AP' in curves.Tags()['scalars']
 
 
-def test_pictures_of_the_validation_are_saved_where_asked(trained):
-    (folder,) = trained.glob('*/pictures')
+def test_a_resumed_run_goes_on_and_runs_no_code_of_the_checkpoint(
+    tool, tiny_config, trained, not_random, tmp_path
+):
+    code = f'open({str(tmp_path / "ran")!r}, "w")\nmodel = dict()'
+    checkpoint = torch.load(trained / 'epoch_2.pth')
+    checkpoint['meta']['config'] = code
+    checkpoint['message_hub']['runtime_info']['cfg'] = code
+    torch.save(checkpoint, tmp_path / 'epoch_2.pth')
 
-    assert len(list(folder.glob('val_img_*.png'))) == 6  # two batches, three times
+    options = ['--resume', tmp_path / 'epoch_2.pth', '--no-validate']
+    options += ['--work-dir', tmp_path / 'work', '--cfg-options', *not_random]
+    tool('train.py', tiny_config, *options).main()
 
-
-def fails(capsys, module, status=2):
-    with pytest.raises(SystemExit) as ended:
-        module.main()
-    code = ended.value.code
-    return capsys.readouterr().err if code == status else str(code)
-
-
-def test_missing_data_ends_the_program_with_the_files(tool, root, tmp_path, capsys):
-    option = f'train_dataloader.dataset.data_root={tmp_path}/nowhere'
-    module = tool(
-        'train.py', root / 'configs' / 'ldcrn_coco.py', '--cfg-options', option
+    found, expected = (
+        torch.load(folder / 'epoch_3.pth') for folder in (tmp_path / 'work', trained)
     )
-
-    message = fails(capsys, module)
-
-    assert message.startswith('train.py: error: these data files are missing')
-    assert f'{tmp_path}/nowhere/annotations/person_keypoints_train2017.json' in message
-    assert 'data/coco/annotations/person_keypoints_val2017.json' in message
-    assert 'detections' not in message  # those are for testing
+    for key in ('state_dict', 'ema_state_dict'):
+        torch.testing.assert_close(found[key], expected[key], rtol=0, atol=0)
+    assert not (tmp_path / 'ran').exists()
+    assert code not in str(found)
 
 
-def test_a_missing_checkpoint_to_resume_from_is_named(tool, tiny_config, capsys):
-    module = tool('train.py', tiny_config, '--resume', 'nowhere.pth')
+def test_a_downloaded_checkpoint_cannot_run_code(
+    tool, tiny_config, tmp_path, monkeypatch
+):
+    torch.save(re.compile('x'), tmp_path / 'code.pth')
 
-    assert 'checkpoint file not found: nowhere.pth' in fails(capsys, module)
+    def train(runner):  # loads as MMEngine does with downloads
+        torch.load(tmp_path / 'code.pth', weights_only=False)
+
+    monkeypatch.setattr(Runner, 'train', train)
+
+    with pytest.raises(UnpicklingError, match='compile'):
+        tool('train.py', tiny_config, '--work-dir', tmp_path).main()
 
 
 @pytest.mark.parametrize(
-    ('start', 'message'),
+    ('arguments', 'words'),
     [
-        ('work_dirs/first/epoch_30.pth', 'checkpoint file not found: work_dirs/first'),
-        ('ldcrn_mm://nobody', "No model of ldcrn_mm is called 'nobody'"),
+        (['--resume', 'nowhere.pth'], 'checkpoint file not found: nowhere.pth'),
+        (
+            ['--resume', '{trained}/best_coco_AP_epoch_1.pth'],
+            'no optimizer.*epoch_N.pth.*load_from=.*best_coco_AP',
+        ),
+        (
+            ['--resume', 'ldcrn_mm://ldcrn'],
+            'no .*optimizer.*load_from=ldcrn_mm://ldcrn',
+        ),
+        (['--cfg-options', 'load_from=x/epoch_3.pth'], 'file not found: x/epoch_3.pth'),
+        (['--cfg-options', 'load_from=ldcrn_mm://nobody'], "'nobody'"),
+        (['--cfg-options', 'files.data_root=data/mine'], 'changes nothing'),
+        (['--cfg-options', 'model=dict(a=1)'], 'cannot hold a dict'),
+        (
+            ['--cfg-options', 'train_dataloader.dataset.data_root=nowhere'],
+            'files are missing:\n  nowhere/annotations.json',
+        ),
     ],
 )
-def test_a_missing_checkpoint_to_start_from_is_named(
-    tool, tiny_config, tmp_path, capsys, start, message
+def test_what_cannot_be_done_ends_the_program_with_a_reason(
+    tool, tiny_config, trained, capsys, arguments, words
 ):
-    options = ['--work-dir', tmp_path, '--cfg-options', f'load_from={start}']
+    arguments = [word.format(trained=trained) for word in arguments]
+    with pytest.raises(SystemExit) as ended:
+        tool('train.py', tiny_config, *arguments).main()
 
-    message_shown = fails(capsys, tool('train.py', tiny_config, *options))
-
-    assert message_shown.startswith('train.py: error: ')
-    assert message in message_shown
-
-
-def test_a_variable_of_the_config_is_refused(tool, tiny_config, capsys):
-    module = tool('train.py', tiny_config, '--cfg-options', 'files.data_root=data/mine')
-
-    message = fails(capsys, module)
-
-    assert message.startswith(
-        'train.py: error: --cfg-options files.data_root=data/mine'
-    )
-    assert 'changes nothing' in message
+    code = ended.value.code
+    message = capsys.readouterr().err if code == 2 else code
+    assert 'train.py: error: ' in message
+    assert re.search(words, message)
 
 
-def test_a_setting_that_holds_a_dict_is_refused(tool, tiny_config, capsys):
-    module = tool('train.py', tiny_config, '--cfg-options', 'model=dict(a=1)')
+@pytest.fixture
+def built(tool, tiny_config, tmp_path):
+    """The config of a command line."""
 
-    assert 'cannot hold a dict' in fails(capsys, module)
+    def build(*arguments, config=tiny_config):
+        module = tool('train.py', config, '--work-dir', tmp_path, *arguments)
+        return module.build_config(module.parse_args())
 
-
-def test_a_checkpoint_cannot_run_code(tool, tiny_config, tmp_path, monkeypatch):
-    """Not even a downloaded one, which MMEngine loads as the runner here does."""
-    torch.save(PurePosixPath('x'), tmp_path / 'code.pth')
-
-    class Runner:
-        @classmethod
-        def from_cfg(cls, cfg):
-            return cls()
-
-        def train(self):
-            torch.load(tmp_path / 'code.pth', weights_only=False)
-
-    module = tool('train.py', tiny_config, '--work-dir', tmp_path)
-    monkeypatch.setattr(module, 'Runner', Runner)
-
-    with pytest.raises(UnpicklingError, match='PurePosixPath'):
-        module.main()
+    return build
 
 
-def built(module):
-    return module.build_config(module.parse_args())
-
-
-def test_settings_are_overridden_before_options_look_at_them(tool, tiny_config):
-    option = 'optim_wrapper.type=AmpOptimWrapper'
-
-    cfg = built(tool('train.py', tiny_config, '--amp', '--cfg-options', option))
+def test_settings_are_overridden_before_options_look_at_them(built):
+    cfg = built('--amp', '--cfg-options', 'optim_wrapper.type=AmpOptimWrapper')
 
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
 
 
-def test_validation_can_be_left_out(tool, tiny_config):
-    cfg = built(tool('train.py', tiny_config, '--no-validate'))
+def test_without_validation_its_files_may_be_missing(built):
+    cfg = built('--no-validate', '--cfg-options', 'val_dataloader.dataset.data_root=a')
 
     assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
 
 
-def test_without_validation_its_files_may_be_missing(tool, tiny_config, tmp_path):
-    option = f'val_dataloader.dataset.data_root={tmp_path}'
+def test_options_work_with_pure_python_configs(built, tmp_path):
+    (tmp_path / 'pure.py').write_text(PURE_PYTHON)
 
-    built(tool('train.py', tiny_config, '--no-validate', '--cfg-options', option))
+    cfg = built('--amp', '--show-dir', 'pictures', config=tmp_path / 'pure.py')
+
+    assert cfg.optim_wrapper.type == 'BFloat16OptimWrapper'
+    assert cfg.visualizer.vis_backends[0].img_save_dir == '../pictures'
+    cfg.dump(tmp_path / 'dumped.py')
 
 
 @pytest.mark.parametrize('options', [[], ['--resume']])
-def test_a_run_starts_from_nothing_where_there_is_no_checkpoint(
-    tool, tiny_config, tmp_path, options
-):
-    cfg = built(tool('train.py', tiny_config, '--work-dir', tmp_path, *options))
+def test_a_run_starts_anew_if_there_is_no_checkpoint(built, options):
+    cfg = built(*options)
 
-    assert not cfg.resume
-    assert cfg.load_from is None
+    assert (cfg.resume, cfg.load_from) == (False, None)
 
 
-@pytest.mark.parametrize('name', [None, 'epoch_2.pth'])
-def test_a_run_goes_on_from_the_last_checkpoint_or_a_named_one(
-    tool, tiny_config, trained, name
-):
+@pytest.mark.parametrize('name', ['', 'epoch_2.pth'])
+def test_a_run_goes_on_from_the_last_checkpoint_or_a_named_one(built, trained, name):
     named = [trained / name] if name else []
-    options = ['--work-dir', trained, '--resume', *named]
 
-    cfg = built(tool('train.py', tiny_config, *options))
+    cfg = built('--work-dir', trained, '--resume', *named)
 
-    assert cfg.resume is True
-    assert cfg.load_from == str(trained / (name or 'epoch_3.pth'))
+    assert (cfg.resume, cfg.load_from) == (True, str(trained / (name or 'epoch_3.pth')))

@@ -1,59 +1,333 @@
+"""Trainings by MMEngine's runner, killed at every change of a file and resumed."""
+
+import os
+import sys
+from typing import ClassVar
+
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
 
-from ldcrn_mm.training.resume import check_resumable, last_checkpoint
+from ldcrn_mm.training import SafeCheckpointHook
+from ldcrn_mm.training.resume import DropCodeHook, check_resumable, last_checkpoint
 
 
-def test_a_run_that_never_saved_has_no_last_checkpoint(tmp_path):
+class Killed(BaseException):
+    """In place of SIGKILL. Nothing of the program should catch it."""
+
+
+class Killer:
+    """Python's audit hook: raises at a change of a file in a folder, and ever after."""
+
+    folder = None
+
+    def __call__(self, event, args):
+        if event not in ('open', 'os.remove', 'os.rename') or self.folder is None:
+            return
+        path, mode = str(args[0]), str(args[1])
+        if not path.startswith(self.folder) or (event == 'open' and 'r' in mode):
+            return
+        self.countdown -= 1
+        if self.countdown < 0:
+            raise Killed
+
+
+KILLER = Killer()
+sys.addaudithook(KILLER)  # There is no way to remove it. Without a folder it is idle.
+
+
+class Model(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        nn.init.ones_(self.layer.weight)
+        nn.init.zeros_(self.layer.bias)
+
+    def forward(self, x, mode):
+        return dict(loss=self.layer(x).sum()) if mode == 'loss' else [self.layer(x)]
+
+
+class Score(BaseMetric):
+    """A score by epoch or iteration, from 1. Not every validation is the best."""
+
+    SCORES: ClassVar[list[int]] = [2, 1, 4, 3]
+    step = None
+
+    def process(self, batch, samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        score = self.SCORES[self.step - 1]
+        return {'AP': score, 'hand/EPE': score, 'shape': score}
+
+
+class Watch(Hook):
+    """Notes which validations were finished, and may begin a kill."""
+
+    def __init__(self, loop, kill_after):
+        self.loop, self.kill_after = loop, kill_after
+        self.validated = []
+
+    def before_train(self, runner):
+        if self.kill_after is not None:
+            KILLER.folder, KILLER.countdown = runner.work_dir, self.kill_after
+
+    def before_val(self, runner):
+        Score.step = getattr(runner, self.loop)
+
+    def after_val(self, runner):
+        self.validated.append(Score.step)
+
+
+def train(folder, loop='epoch', resume=False, kill_after=None, hook=(), **loop_changes):
+    """Four epochs or iterations. Returns those that ended with a validation."""
+    data = dict(batch_size=1, sampler=dict(type='DefaultSampler'))
+    saving = dict(type='SafeCheckpointHook', interval=1, by_epoch=loop == 'epoch')
+    watch = Watch(loop, kill_after)
+    runner = Runner(
+        Model(),
+        str(folder),
+        train_dataloader=dict(dataset=torch.ones(4, 1), **data),
+        val_dataloader=dict(dataset=torch.ones(1, 1), **data),
+        train_cfg={'by_epoch': loop == 'epoch', f'max_{loop}s': 4, 'val_interval': 1}
+        | loop_changes,
+        val_cfg=dict(),
+        val_evaluator=Evaluator(Score()),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),
+        param_scheduler=dict(type='MultiStepLR', milestones=[3]),
+        default_hooks=dict(
+            checkpoint=saving | dict(max_keep_ckpts=2, save_best='AP') | dict(hook),
+            logger=None,
+        ),
+        custom_hooks=[watch, DropCodeHook()],
+        load_from=(last_checkpoint(str(folder)) if resume is True else resume) or None,
+        resume=bool(resume),
+        experiment_name=f'{folder}{id(watch)}',
+        log_level='ERROR',
+        default_scope='mmpose',
+    )
+    try:
+        runner.train()
+    except Killed:
+        KILLER.folder = None
+    return watch.validated
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """Without what takes most of the time of such a run."""
+    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
+    monkeypatch.setattr('mmengine.runner.runner.get_git_hash', str)
+    monkeypatch.setattr('mmengine.hooks.runtime_info_hook.get_git_hash', str)
+    monkeypatch.setattr(os, 'fsync', lambda _: None)
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """The work dir of a training by epochs."""
+    folder = tmp_path_factory.mktemp('trained')
+    train(folder)
+    return folder
+
+
+def checkpoints(folder):
+    return sorted(path.name for path in folder.glob('*.pth*'))
+
+
+def test_the_last_two_and_the_best_are_kept(trained):
+    names = ['best_AP_epoch_3.pth', 'epoch_3.pth', 'epoch_4.pth']
+    assert checkpoints(trained) == names
+    assert last_checkpoint(str(trained)) == str(trained / 'epoch_4.pth')
+
+
+@pytest.mark.parametrize(
+    'loop', ['epoch', pytest.param('iter', marks=pytest.mark.slow)]
+)
+def test_a_run_killed_at_any_change_of_a_file_loses_nothing(tmp_path, loop):
+    expected = tmp_path / 'expected'
+    train(expected, loop)
+    last, best = None, []
+    for kill in range(100):
+        folder = tmp_path / str(kill)
+        validated = train(folder, loop, kill_after=kill)
+        if KILLER.folder:
+            break  # it ended before this kill
+        assert last_checkpoint(str(folder)) or last is None
+        last = last_checkpoint(str(folder))
+        assert last is None or check_resumable(last) is None
+        assert [*folder.glob('best*.pth')] or not best
+        best = [*folder.glob('best*.pth')]
+
+        validated += train(folder, loop, resume=last is not None)
+
+        assert {*validated} == {1, 2, 3, 4}
+        assert checkpoints(folder) == checkpoints(expected)
+        for name in checkpoints(expected):
+            found, wanted = (torch.load(where / name) for where in (folder, expected))
+            for key in {'state_dict', 'optimizer', 'param_schedulers'} & {*wanted}:
+                assert str(found[key]) == str(wanted[key])
+            scores = (c['message_hub']['runtime_info'] for c in (found, wanted))
+            assert len({info['best_score'] for info in scores}) == 1
+    assert kill > 30
+
+
+@pytest.mark.parametrize(
+    ('changes', 'start', 'validated'),
+    [
+        (dict(), 4, []),  # a finished run
+        (dict(max_epochs=5), 4, [5]),
+        (dict(), 3, [3, 4]),
+        (dict(val_interval=3), 3, [3, 4]),
+        (dict(val_interval=2), 3, [4]),
+        (dict(val_interval=2, dynamic_intervals=[(3, 3)]), 3, [3, 4]),
+        (dict(val_begin=4), 3, [4]),
+    ],
+)
+def test_a_resumed_run_does_the_validation_that_is_missing(
+    trained, tmp_path, monkeypatch, changes, start, validated
+):
+    monkeypatch.setattr(Score, 'SCORES', [2, 1, 4, 3, 0])
+    (tmp_path / 'last_validation').write_text((trained / 'last_validation').read_text())
+
+    start = str(trained / f'epoch_{start}.pth')
+    assert train(tmp_path, resume=start, **changes) == validated
+
+
+def test_a_new_run_in_an_old_folder_is_validated_again(tmp_path, monkeypatch):
+    train(tmp_path)
+    monkeypatch.setattr(Score, 'SCORES', [2, 1, 4])
+    with pytest.raises(IndexError):  # in the last validation
+        train(tmp_path)
+    monkeypatch.undo()
+
+    assert train(tmp_path, resume=True) == [4]
+
+
+def test_each_of_two_metrics_has_its_best(tmp_path):
+    train(tmp_path, hook=dict(save_best=['AP', 'hand/EPE'], max_keep_ckpts=1))
+
+    bests = ['best_AP_epoch_3.pth', 'best_hand_EPE_epoch_2.pth']
+    assert checkpoints(tmp_path) == [*bests, 'epoch_3.pth', 'epoch_4.pth']
+
+
+@pytest.mark.parametrize('save_best', ['AP', ['AP', 'hand/EPE']])
+def test_a_run_resumed_elsewhere_leaves_the_first_folder_alone(
+    trained, tmp_path, monkeypatch, save_best
+):
+    before = checkpoints(trained)
+    monkeypatch.setattr(Score, 'SCORES', [5, 5, 5, 6])
+
+    train(tmp_path, resume=str(trained / 'epoch_3.pth'), hook=dict(save_best=save_best))
+
+    assert checkpoints(trained) == before
+    assert 'best_AP_epoch_4.pth' in checkpoints(tmp_path)
+    assert 'best_AP_epoch_3.pth' not in checkpoints(tmp_path)
+
+
+def test_the_best_is_replaced_in_a_folder_that_was_moved(tmp_path, monkeypatch):
+    train(tmp_path / 'first')
+    (tmp_path / 'first').rename(tmp_path / 'moved')
+    monkeypatch.setattr(Score, 'SCORES', [2, 1, 4, 3, 9])
+
+    train(tmp_path / 'moved', resume=True, max_epochs=5)
+
+    names = ['best_AP_epoch_5.pth', 'epoch_4.pth', 'epoch_5.pth']
+    assert checkpoints(tmp_path / 'moved') == names
+
+
+@pytest.mark.parametrize(
+    ('metric', 'rule'),
+    [
+        *((name, 'greater') for name in ('PCK', 'Head PCK', 'PCKh@0.1', 'tPCK', 'AUC')),
+        *((name, 'greater') for name in ('coco/AP', 'coco/AR .5', 'Total AP', 'mAP')),
+        *((name, 'greater') for name in ('HandednessAcc', 'EPE/AP')),
+        *((name, 'less') for name in ('EPE', 'face/NME', 'P-MPJPE', 'MPJPE_all')),
+        *((name, 'less') for name in ('arm/EPE', 'val/loss', 'AP error', 'MRRPE')),
+    ],
+)
+def test_the_best_follows_from_the_name_of_the_metric(metric, rule):
+    assert SafeCheckpointHook(save_best=metric).rules == [rule]
+    other = {'less': 'greater', 'greater': 'less'}[rule]
+    assert SafeCheckpointHook(save_best=metric, rule=other).rules == [other]
+
+
+def test_metrics_with_unknown_names_need_a_rule():
+    with pytest.raises(ValueError, match='squared_distance'):
+        SafeCheckpointHook(save_best='squared_distance')
+
+
+@pytest.mark.parametrize(('score', 'best'), [('AP', 3), ('EPE', 2)])
+def test_auto_takes_the_first_metric_by_its_rule(tmp_path, monkeypatch, score, best):
+    def compute(self, results):
+        return {score: self.SCORES[self.step - 1]}
+
+    monkeypatch.setattr(Score, 'compute_metrics', compute)
+    train(tmp_path, hook=dict(save_best='auto'))
+
+    assert checkpoints(tmp_path)[0] == f'best_{score}_epoch_{best}.pth'
+
+
+def test_files_are_written_atomically_unless_configured_otherwise():
+    assert SafeCheckpointHook().backend_args == dict(backend='atomic')
+    local = dict(backend='local')
+    assert SafeCheckpointHook(backend_args=local).backend_args == local
+
+
+@pytest.mark.parametrize(
+    ('record', 'expected'),
+    [
+        (None, 'epoch_10.pth'),
+        ('', 'epoch_10.pth'),
+        ('/gone/epoch_8.pth', 'epoch_10.pth'),
+        ('/gone/epoch_9.pth', 'epoch_9.pth'),  # the folder was moved or copied
+        ('{folder}/out/epoch_7.pth', 'out/epoch_7.pth'),  # out_dir of the hook
+    ],
+)
+def test_the_last_checkpoint_is_the_recorded_one_or_that_of_the_highest_number(
+    tmp_path, record, expected
+):
+    (tmp_path / 'out').mkdir()
+    for name in ('epoch_9', 'epoch_10', 'best_AP_epoch_11', 'out/epoch_7'):
+        (tmp_path / f'{name}.pth').touch()
+    if record is not None:
+        (tmp_path / 'last_checkpoint').write_text(record.format(folder=tmp_path))
+
+    assert last_checkpoint(str(tmp_path)) == str(tmp_path / expected)
+
+
+@pytest.mark.parametrize('record', [None, '', '/gone/epoch_8.pth'])
+def test_without_checkpoints_there_is_no_last_one(tmp_path, record):
+    if record is not None:
+        (tmp_path / 'last_checkpoint').write_text(record)
+
     assert last_checkpoint(str(tmp_path)) is None
 
 
-@pytest.mark.parametrize('content', [None, '', '/moved/away/epoch_8.pth'])
-def test_without_a_valid_record_the_highest_number_is_the_last(tmp_path, content):
-    for name in ('epoch_9.pth', 'epoch_10.pth', 'best_coco_AP_epoch_11.pth'):
-        (tmp_path / name).touch()
-    if content is not None:
-        (tmp_path / 'last_checkpoint').write_text(content)
-
-    assert last_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_10.pth')
-
-
-def test_the_record_is_trusted_where_its_file_is_there(tmp_path):
-    for name in ('epoch_9.pth', 'epoch_10.pth'):
-        (tmp_path / name).touch()
-    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_9.pth'))
-
-    assert last_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_9.pth')
+def test_a_checkpoint_without_the_state_of_a_training_is_refused(trained, tmp_path):
+    check_resumable(str(trained / 'epoch_4.pth'))
+    best = torch.load(trained / 'best_AP_epoch_3.pth')
+    published = dict(state_dict=best['state_dict'], meta=None)
+    for content in (best, published):
+        path = tmp_path / 'weights.pth'
+        torch.save(content, path)
+        with pytest.raises(ValueError, match=r'no.* optimizer.*load_from=.*weights'):
+            check_resumable(str(path))
 
 
-def test_an_invalid_record_without_checkpoints_means_from_the_start(tmp_path):
-    (tmp_path / 'last_checkpoint').touch()
+def test_nothing_of_a_checkpoint_is_run_or_passed_on(trained, tmp_path):
+    code = f'open({str(tmp_path / "ran")!r}, "w")\nmodel = dict()'
+    checkpoint = torch.load(trained / 'epoch_3.pth')
+    checkpoint['meta']['config'] = code
+    checkpoint['message_hub']['runtime_info']['cfg'] = code
+    torch.save(checkpoint, tmp_path / 'evil.pth')
 
-    assert last_checkpoint(str(tmp_path)) is None
+    train(tmp_path / 'work', resume=str(tmp_path / 'evil.pth'))
 
-
-def test_a_copied_folder_goes_on_with_its_own_files(tmp_path):
-    first, copy = tmp_path / 'first', tmp_path / 'copy'
-    for folder in (first, copy):
-        folder.mkdir()
-        for name in ('epoch_9.pth', 'epoch_10.pth'):
-            (folder / name).touch()
-        (folder / 'last_checkpoint').write_text(str(first / 'epoch_9.pth'))
-
-    assert last_checkpoint(str(copy)) == str(copy / 'epoch_9.pth')
-
-
-@pytest.mark.parametrize('meta', [{}, {'meta': {'epoch': 3}}, {'meta': None}])
-def test_weights_alone_are_no_place_to_go_on_from(tmp_path, meta):
-    path = tmp_path / 'weights.pth'
-    torch.save(dict(state_dict={}, **meta), path)
-
-    with pytest.raises(ValueError, match=r'epoch_N\.pth.*load_from=.*weights\.pth'):
-        check_resumable(str(path))
-
-
-def test_a_training_goes_on_from_its_checkpoint(tmp_path):
-    path = tmp_path / 'epoch_3.pth'
-    torch.save(dict(state_dict={}, meta=dict(epoch=3, iter=9)), path)
-
-    check_resumable(str(path))
+    assert not (tmp_path / 'ran').exists()
+    saved = torch.load(tmp_path / 'work' / 'epoch_4.pth')
+    assert saved['meta']['epoch'] == 4
+    assert code not in str(saved)
