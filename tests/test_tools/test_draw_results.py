@@ -73,7 +73,7 @@ def test_curves_and_people_in_the_colours_of_the_metainfo(
     ('words', 'text', 'message'),
     [
         ('nowhere.py run', '', 'nowhere.py'),
-        ('config.py empty', '', 'No log of a training in'),
+        ('config.py empty', '', 'empty'),
         ('config.py nowhere', '', 'nowhere'),
         ('config.py run --dump nowhere.pkl', '', 'nowhere.pkl'),
         ('config.py run --dump x.pkl', '', 'x.pkl holds no predictions'),
