@@ -7,10 +7,10 @@
 
 A MODEL is a config file, a name from the metafile such as ldcrn-coco, one of the
 names below, mmpose::FOLDER/CONFIG.py, or an exported file (.onnx, .xml), which keeps
-its own runtime, precision and image size. Networks have random weights, and nothing
-is downloaded. Each contender runs in a process of its own. They are timed in turn,
-every other round in reverse order. A ratio is the median of the ratios within the
-rounds, so it holds on a machine that is not idle.
+its own runtime, precision and image size. Networks have random weights, int8 is
+calibrated on noise, and nothing is downloaded. Each contender runs in a process of
+its own. They are timed in turn, every other round in reverse order. A ratio is the
+median of the ratios within the rounds, so it holds on a machine that is not idle.
 """
 
 import argparse
@@ -55,7 +55,12 @@ NAMES = {
     'litehrnet-18': f'{COCO}litehrnet-18_8xb64-210e_coco-256x192.py',
 }
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
-PRECISIONS = dict(eager=DTYPES, compile=DTYPES, onnxruntime=['fp32'], openvino=DTYPES)
+PRECISIONS = {
+    'eager': [*DTYPES],
+    'compile': [*DTYPES],
+    'onnxruntime': ['fp32', 'int8'],
+    'openvino': [*DTYPES, 'int8'],
+}
 SUFFIXES = dict(onnxruntime='.onnx', openvino='.xml')
 LIBRARIES = ['torch', 'mmengine', 'mmpose', 'onnxruntime', 'openvino', 'nncf']
 MIN_TIME = 0.5  # seconds of a turn
@@ -82,7 +87,7 @@ def parse_args() -> argparse.Namespace:
     add, words = parser.add_argument, partial(str.split, sep=',')
     add('models', nargs='+', metavar='MODEL')
     add('--runtime', type=words, default='eager', help=','.join(PRECISIONS))
-    add('--precision', type=words, default='fp32', help=','.join(DTYPES))
+    add('--precision', type=words, default='fp32', help='fp32,bf16,fp16,int8')
     add('--deploy', action='store_true', help='add the deploy form of each LDCRN')
     add('--channels-last', action='store_true', help='add this layout in PyTorch')
     add('--size', type=image_size, metavar='HEIGHTxWIDTH', help="(the config's)")
@@ -92,7 +97,9 @@ def parse_args() -> argparse.Namespace:
     add('--rounds', type=int, default=10, help='(%(default)s)')
     add('--json', metavar='OUT', help='also write the results to this file')
     args = parser.parse_args()
-    for option, known in dict(runtime=PRECISIONS, precision=[*DTYPES, 'int8']).items():
+    for option, known in dict(
+        runtime=PRECISIONS, precision=PRECISIONS['openvino']
+    ).items():
         for word in set(vars(args)[option]).difference(known):
             parser.error(f'--{option} must be of {",".join(known)}, got {word!r}')
     if min(args.threads, args.rounds, *args.batch_sizes) < 1:
@@ -136,7 +143,7 @@ def find_contenders(args: argparse.Namespace) -> Iterator[Contender]:
 def require_precision(one: Contender, device: str) -> None:
     known = PRECISIONS.get(one.runtime, [one.precision])
     if one.precision not in known:
-        raise ValueError(f'{one.runtime} computes configs in {", ".join(known)}')
+        raise ValueError(f'{one.runtime} computes in {", ".join(known)}')
     dtype = DTYPES.get(one.precision, torch.float32)
     if device == 'cpu' and dtype.itemsize < 4 and not cpu_computes_in(dtype):
         raise ValueError(f'this CPU has no instructions for {one.precision}')
@@ -164,14 +171,17 @@ def build(model: str, size: tuple[int, int] | None) -> tuple[nn.Module, dict[str
 
 
 def export(estimator: nn.Module, one: Contender, size: tuple, folder: str) -> Path:
-    """Writes a network for its runtime, once for all precisions."""
+    """Writes a network for its runtime, once for all precisions but int8."""
     from ldcrn_mm.deploy.export import export_onnx, export_openvino
 
-    name = f'{one.model} {one.form}'.replace(os.sep, '_')
+    int8 = one.precision == 'int8'
+    name = f'{one.model} {one.form}{" int8" * int8}'.replace(os.sep, '_')
     file = Path(folder, name + SUFFIXES[one.runtime])
     if not file.is_file():
         write = export_onnx if one.runtime == 'onnxruntime' else export_openvino
-        write(estimator, file, size[::-1])
+        noise = torch.randn(8, 3, *size).numpy()  # enough to tell the time
+        options = dict(precision='int8', calibration=noise) if int8 else {}
+        write(estimator, file, size[::-1], **options)
     return file
 
 

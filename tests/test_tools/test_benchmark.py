@@ -172,10 +172,32 @@ def test_exported_networks(benchmark, two, tmp_path, monkeypatch, capsys):
     assert [row[2].split()[0] for row in rows] == ['ONNX', 'OpenVINO']
 
 
+def test_int8_is_a_file_of_its_own_and_calibrated_on_noise(
+    benchmark, monkeypatch, tmp_path
+):
+    written = {}
+
+    def export_onnx(model, path, size, **options):
+        written[path.name] = size, options
+        path.touch()
+
+    monkeypatch.setattr('ldcrn_mm.deploy.export.export_onnx', export_onnx)
+    module = benchmark()
+    for precision in ('fp32', 'int8', 'int8'):
+        one = module.Contender('a/b.py', 'deploy', 'onnxruntime', precision)
+        module.export(None, one, (64, 48), tmp_path)
+    (plain, options), (size, int8) = written.values()
+    assert plain == size == (48, 64)
+    assert options == {}
+    assert int8['precision'] == 'int8'
+    assert int8['calibration'].shape == (8, 3, 64, 48)
+    assert int8['calibration'].std() == pytest.approx(1, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ('words', 'reason'),
     [
-        (['--precision', 'int8'], 'eager computes configs in fp32, bf16, fp16'),
+        (['--precision', 'int8'], 'eager computes in fp32, bf16, fp16'),
         (['--precision', 'bf16'], 'this CPU has no instructions for bf16'),
         (['--size', '1x1'], 'Error'),
     ],
