@@ -156,12 +156,13 @@ def _heatmap_head(head: ConfigDict) -> ConfigDict:
 
 
 def _check_shapes(runtime: Runtime, head: ConfigDict) -> None:
-    width, height = head.decoder['input_size']
-    if runtime.input_size != (width, height):
+    width, height = runtime.input_size
+    size = tuple(head.decoder['input_size'])
+    if size != runtime.input_size:
         raise ValueError(
-            f'`{runtime.path}` takes images of {"x".join(map(str, runtime.input_size))}'
-            f' (width x height), but the codec of the config has input_size='
-            f'{(width, height)}. Use the config that it was exported with.'
+            f'`{runtime.path}` takes images of {width}x{height} (width x height), but '
+            f'the codec of the config has input_size={size}. Use the config that it '
+            'was exported with.'
         )
     found = runtime(np.zeros((1, 3, height, width), np.float32))
     if runtime.decoded:
