@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the environment .venv of this checkout or brings it up to date: the versions of
-# tools/pins.txt (on Python 3.10, what fits setup.py) and this checkout, editable.
+# tools/pins.txt (on Python 3.11 to 3.14, else what fits setup.py) and this checkout,
+# editable.
 #
 #   bash tools/setup_env.sh [--active] [--print-python]
 #
@@ -13,17 +14,18 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-cd "$root/tools"
+pins=$root/tools/pins.txt
 fail() { printf 'setup_env.sh: %s\n' "$*" >&2; exit 1; }
 ask() { # ask <Python> <expression>: fails where that is no Python from 3.10 on
-  "$1" -c "import importlib.metadata as m, sys, venv; assert sys.version_info >= (3, 10); print($2)" 2>/dev/null
+  "$1" -c "import importlib.metadata as m, sys, venv
+assert sys.version_info >= (3, 10); print($2)" 2>/dev/null
 }
 install() { # uv is faster but ignores pip's settings, such as another index
-  if command -v uv >/dev/null && uv pip install --python "$python" "$@" >&2; then return; fi
-  "$python" -m pip install "$@" >&2 || fail 'pip failed (see above). Run this again to go on.'
+  if type uv >/dev/null 2>&1 && uv pip install --python "$python" "$@" >&2; then return; fi
+  "$python" -m pip install "$@" >&2 || fail 'pip failed (above). Run this again to go on.'
 }
 state() { # what a finished set-up leaves behind
-  printf '%s\n' "$root" "$(cat pins.txt setup_env.sh ../setup.py | cksum)" "$version"
+  printf '%s\n' "$root" "$(cat "$pins" "$0" "$root/setup.py" | cksum)" "$version"
 }
 
 active='' print_python='' env=$root/.venv minor='sys.version_info[1]'
@@ -32,7 +34,7 @@ for argument; do
   case $argument in
     --active) active=yes ;;
     --print-python) print_python=yes ;;
-    -h | --help) sed -n '2,/^set /s/^# \{0,1\}//p' setup_env.sh; exit ;;
+    -h | --help) sed -n '2,/^set /s/^# \{0,1\}//p' "$0"; exit ;;
     *) fail "unknown argument $argument (see bash tools/setup_env.sh --help)" ;;
   esac
 done
@@ -51,7 +53,7 @@ if [[ $env == "$root/.venv" ]] && { # missing, of another Python than asked for,
     if version=$(ask "$base" "$minor"); then break; fi
   done
   [[ $version ]] || fail 'no Python from 3.10 on. PYTHON=/path/to/python3 names one.'
-  "$base" -m venv --clear "$env" || fail 'no environment could be made (see above).'
+  "$base" -m venv --clear "$env" >&2 || fail 'no environment could be made (see above).'
 fi
 
 if [[ $(cat "$env/.ldcrn_mm" 2>/dev/null) != "$(state)" ]]; then
@@ -59,10 +61,10 @@ if [[ $(cat "$env/.ldcrn_mm" 2>/dev/null) != "$(state)" ]]; then
   if ((free < 10)); then
     echo "Only $free GB of disk are free. PyTorch with CUDA needs 10 while it installs." >&2
   fi
-  if [[ $env == "$root/.venv" && $version -gt 10 ]]; then
-    mapfile -t lock < <(grep -vE '^(#|mmpose==|$)' pins.txt)
+  if [[ $env == "$root/.venv" && $version -gt 10 && $version -lt 15 ]]; then
+    mapfile -t lock < <(grep -vE '^(#|mmpose==|$)' "$pins")
     install "${lock[@]}"
-    install --no-deps --no-build-isolation "$(grep '^mmpose==' pins.txt)" --editable "$root"
+    install --no-deps --no-build-isolation "$(grep '^mmpose==' "$pins")" --editable "$root"
   else
     torch=$(ask "$python" '"torch==" + m.version("torch")' || true)
     if [[ $env == "$root/.venv" ]]; then extras='[dev,runtimes]'; else extras=''; fi
