@@ -1,28 +1,47 @@
-"""The recipes and the quickstart's config: sizes, one step, the paper's numbers.
+"""Every config that is shipped, and every variant that docs/variants.md describes."""
 
-The variants in configs/ldcrn: test_zoo.py.
-"""
-
-import copy
+import json
+import re
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import pseudo_collate
+from mmengine.evaluator import Evaluator
+from mmengine.fileio import load
+from mmengine.infer import BaseInferencer
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
+from mmpose.apis.inferencers.utils import get_model_aliases
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
-from mmpose.registry import HOOKS, METRICS, MODELS, PARAM_SCHEDULERS
-from torch import nn
+from mmpose.registry import DATASETS, HOOKS, MODELS
+from PIL import Image
+from scipy.io import savemat
 
-CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
-RECIPES = ('ldcrn_coco.py', 'ldcrn_mpii.py')
-NAMES = (*RECIPES, 'ldcrn/td-hm_ldcrn-tiny_sample-128x96.py')
-JOINTS = {'CocoDataset': 17, 'MpiiDataset': 16}
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / 'configs'
+SHIPPED = {
+    path.stem: path
+    for path in sorted(CONFIGS.rglob('*.py'))
+    if '_base_' not in path.parts
+}
+VARIANTS = dict(
+    re.findall(
+        r'\n\*\*([^*]+)\.\*\*[^`]*(?:`[^`\n]+`[^`]*)*\n```python\n(.*?)```',
+        (ROOT / 'docs' / 'variants.md').read_text(),
+        re.DOTALL,
+    )
+)
+NAME = re.compile(
+    r'td-hm_ldcrn(?:-[a-z]+)?_(?:[a-z]+-)?(?P<gpus>\d+)xb(?P<batch>\d+)'
+    r'-(?P<epochs>\d+)e_(?P<data>[a-z-]+)-(?P<height>\d+)x(?P<width>\d+)'
+)
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+SMALL = ('tiny', 'narrow')
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -31,261 +50,427 @@ def _scope():
         yield
 
 
-@pytest.fixture(scope='module', params=NAMES)
+@cache
+def config(name):
+    if name in SHIPPED:
+        return Config.fromfile(SHIPPED[name])
+    base = f'_base_ = {str(CONFIGS / "ldcrn_coco.py")!r}\n'
+    return Config.fromstring(base + VARIANTS[name], '.py')
+
+
+@pytest.fixture(params=[*SHIPPED, *VARIANTS])
 def cfg(request):
-    return Config.fromfile(CONFIGS / request.param)
+    return config(request.param)
 
 
-@pytest.fixture(scope='module')
-def recipes():
-    return {name: Config.fromfile(CONFIGS / name) for name in RECIPES}
+def find(node, kind):
+    """All dictionaries of a type, however deep."""
+    if isinstance(node, dict):
+        if node.get('type') == kind:
+            yield node
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for member in node:
+            yield from find(member, kind)
 
 
-@pytest.fixture(scope='module')
-def models(recipes):
-    return {name: MODELS.build(cfg.model).eval() for name, cfg in recipes.items()}
+def without_scopes(node):
+    """What MMEngine reads, without the scopes that it adds to inherited parts."""
+    if isinstance(node, dict):
+        return {k: without_scopes(v) for k, v in node.items() if k != '_scope_'}
+    if isinstance(node, list | tuple):
+        return type(node)(map(without_scopes, node))
+    return node
 
 
-def step(pipeline, kind):
-    """The one transform of its kind, ``None`` where there is none."""
-    found = [transform for transform in pipeline if transform.type == kind]
-    assert len(found) <= 1
-    return found[0] if found else None
+@cache
+def keypoints_of(dataset_type):
+    metainfo = DATASETS.get(dataset_type).METAINFO
+    return parse_pose_metainfo(metainfo)['num_keypoints']
 
 
-def sample(dataset_type):
-    """What a data set hands to the pipeline, a person in noise."""
-    name = {'CocoDataset': 'coco', 'MpiiDataset': 'mpii'}[dataset_type]
-    meta = parse_pose_metainfo(dict(from_file=f'configs/_base_/datasets/{name}.py'))
-    random = np.random.default_rng(0)
-    joints = JOINTS[dataset_type]
-    return dict(
-        img=random.integers(0, 256, (300, 400, 3), dtype=np.uint8),
-        img_id=1,
-        img_path='noise.png',
-        bbox=np.array([[100.0, 50, 200, 250]], np.float32),
-        bbox_score=np.ones(1, np.float32),
-        keypoints=random.uniform(120, 180, (1, joints, 2)).astype(np.float32),
-        keypoints_visible=np.ones((1, joints), np.float32),
-        id=1,
-        raw_ann_info={},
-        **{key: meta[key] for key in ('flip_indices', 'upper_body_ids')},
-        lower_body_ids=meta['lower_body_ids'],
-    )
+def joints_of(cfg):
+    return keypoints_of(cfg.train_dataloader.dataset.type)
 
 
-def test_all_sizes_agree(cfg):
+def test_sizes_codecs_and_joints_agree(cfg):
     width, height = cfg.codec.input_size
     assert cfg.codec.heatmap_size == (width // 4, height // 4)
     assert cfg.model.head.decoder == cfg.codec
-    for name in LOADERS:
-        pipeline = cfg[name].dataset.pipeline
-        assert step(pipeline, 'TopdownAffine').input_size == cfg.codec.input_size
-    encoder = step(cfg.train_dataloader.dataset.pipeline, 'GenerateTarget').encoder
-    assert encoder == cfg.codec
-    assert cfg.model.head.out_channels == JOINTS[cfg.train_dataloader.dataset.type]
+    udp = cfg.codec.type == 'UDPHeatmap'
+    assert cfg.model.test_cfg.shift_heatmap is not udp
+    crops = list(find(cfg.to_dict(), 'TopdownAffine'))
+    assert len(crops) >= 3
+    for crop in crops:
+        assert crop['input_size'] == cfg.codec.input_size
+        assert crop.get('use_udp', False) is udp
+    encoders = list(find(cfg.to_dict(), 'GenerateTarget'))
+    assert encoders
+    assert all(step['encoder'] == cfg.codec.to_dict() for step in encoders)
+    assert cfg.model.head.out_channels == joints_of(cfg)
 
 
-def test_one_step_of_training_and_testing_runs_from_the_pipelines(cfg):
-    torch.manual_seed(0)
-    np.random.seed(0)
-    model = MODELS.build(cfg.model)
-    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    batches = {}
-    for name in LOADERS:
-        dataset = cfg[name].dataset
-        pipeline = Compose(dataset.pipeline)
-        batches[name] = pseudo_collate([pipeline(sample(dataset.type))])
-
-    losses = model.train_step(batches['train_dataloader'], optim_wrapper)
-
-    assert losses['loss'].isfinite()
-    assert losses['loss'] > 0
-    (result,) = model.eval().test_step(batches['test_dataloader'])
-    assert result.pred_instances.keypoints.shape == (1, cfg.model.head.out_channels, 2)
-
-
-def test_schedules_evaluators_and_hooks_build(cfg):
-    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))])
-    for schedule in copy.deepcopy(cfg.param_scheduler):
-        if schedule.pop('convert_to_iter_based', False):
-            schedule.update(by_epoch=False)
-        PARAM_SCHEDULERS.build(schedule, default_args=dict(optimizer=optimizer))
-    checkpoint = HOOKS.build(cfg.default_hooks.checkpoint)
-
-    assert len(checkpoint.save_best) == 1
-    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
-        kind = METRICS.get(evaluator.type)
-        prefix = f'{kind.default_prefix}/' if kind.default_prefix else ''
-        assert checkpoint.save_best[0] in (f'{prefix}AP', f'{prefix}PCK')
-
-
-def test_checkpoints_survive_a_kill(cfg):
+def test_everything_that_a_training_relies_on_is_set(cfg):
+    *_, schedule = cfg.param_scheduler
+    assert schedule.end == cfg.train_cfg.max_epochs
+    assert all(milestone < schedule.end for milestone in schedule.get('milestones', []))
+    assert cfg.custom_imports.imports == ['ldcrn_mm']
     assert cfg.default_hooks.checkpoint.type == 'SafeCheckpointHook'
     assert cfg.default_hooks.checkpoint.max_keep_ckpts == 2
-
-
-def test_the_package_is_imported(cfg):
-    assert cfg.custom_imports.imports == ['ldcrn_mm']
-
-
-def test_no_config_of_ours_hides_a_data_set_of_mmpose():
-    assert not (CONFIGS / '_base_' / 'datasets').exists()
-
-
-@pytest.mark.parametrize(
-    ('name', 'parameters'),
-    [('ldcrn_coco.py', 7_894_897), ('ldcrn_mpii.py', 7_894_864)],
-)
-def test_the_networks_have_the_papers_number_of_parameters(models, name, parameters):
-    assert sum(weight.numel() for weight in models[name].parameters()) == parameters
-
-
-def multiply_adds(model, height, width):
-    """Of all convolutions: outputs times the size of what each is summed from."""
-    total = 0
-
-    def count(conv, inputs, output):
-        nonlocal total
-        taps = conv.in_channels // conv.groups * np.prod(conv.kernel_size)
-        total += output.numel() * int(taps)
-
-    hooks = [
-        module.register_forward_hook(count)
-        for module in model.modules()
-        if isinstance(module, nn.Conv2d)
-    ]
-    with torch.no_grad():
-        model.head(model.extract_feat(torch.zeros(1, 3, height, width)))
-    for hook in hooks:
-        hook.remove()
-    return total
-
-
-@pytest.mark.parametrize(
-    ('name', 'width', 'height', 'expected'),
-    [('ldcrn_coco.py', 192, 256, 6.544e9), ('ldcrn_mpii.py', 256, 256, 8.725e9)],
-)
-def test_the_networks_cost_the_papers_number_of_multiply_adds(
-    recipes, models, name, width, height, expected
-):
-    assert recipes[name].codec.input_size == (width, height)
-
-    assert multiply_adds(models[name], height, width) == pytest.approx(
-        expected, abs=0.0005e9
-    )
-
-
-@pytest.mark.slow
-def test_mmengine_counts_nearly_as_many_multiply_adds(models):
-    """It counts normalisation and upsampling too."""
-    model = models['ldcrn_coco.py']
-    network = nn.Sequential(model.backbone, model.neck, model.head)
-    counted = get_model_complexity_info(network, (3, 128, 96), show_table=False)
-
-    ours = multiply_adds(model, 128, 96)
-    assert ours < counted['flops'] < 1.02 * ours
-
-
-@pytest.mark.parametrize('name', RECIPES)
-def test_the_learning_rate_drops_at_epochs_300_and_360(recipes, name):
-    cfg = recipes[name]
-    model = nn.Linear(1, 1)
-    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
-    (schedule,) = cfg.param_scheduler
-    scheduler = PARAM_SCHEDULERS.build(schedule, default_args=dict(optimizer=optimizer))
-
-    assert type(optimizer) is torch.optim.Adam
-    assert cfg.train_cfg.max_epochs == 400
-    for epoch in range(400):
-        (group,) = optimizer.param_groups
-        drops = (epoch >= 300) + (epoch >= 360)
-        assert group['lr'] == pytest.approx(1e-3 * 0.1**drops)
-        assert group['weight_decay'] == 0
-        optimizer.step()
-        scheduler.step()
-
-
-@pytest.mark.parametrize(
-    ('name', 'batch', 'scale', 'rotation', 'base'),
-    [('ldcrn_coco.py', 32, 0.35, 45, 128), ('ldcrn_mpii.py', 16, 0.25, 30, 64)],
-)
-def test_training_is_the_papers(recipes, name, batch, scale, rotation, base):
-    cfg = recipes[name]
-    pipeline = cfg.train_dataloader.dataset.pipeline
-
-    assert cfg.train_dataloader.batch_size == batch
-    assert cfg.train_dataloader.sampler.shuffle
-    assert cfg.auto_scale_lr == dict(base_batch_size=base)
-    assert cfg.codec.sigma == 2
-    loss = dict(type='KeypointMSELoss', use_target_weight=True, loss_weight=0.5)
-    assert cfg.model.head.loss == loss
-    assert step(pipeline, 'RandomFlip').get('prob', 0.5) == 0.5
-    box = step(pipeline, 'ClippedGaussianBBoxTransform')
-    assert (box.scale_sigma, box.rotation_sigma) == (scale, rotation)
-    assert box.get('rotation_prob', 0.6) == 0.6
-    assert step(pipeline, 'RandomBBoxTransform') is None
-
-
-def test_coco_is_cut_to_half_bodies_and_mpii_is_not(recipes):
-    coco, mpii = (recipes[name].train_dataloader.dataset.pipeline for name in RECIPES)
-
-    half_body = step(coco, 'RandomHalfBody')
-    assert half_body.get('prob', 0.3) == 0.3
-    assert half_body.min_total_keypoints == 9
-    assert step(mpii, 'RandomHalfBody') is None
-
-
-@pytest.mark.parametrize('name', RECIPES)
-def test_the_loss_is_half_of_the_weighted_mean_square(models, name):
-    head = models[name].head
-    random = torch.Generator().manual_seed(0)
-    shape = (2, head.out_channels, 4, 3)
-    heatmaps, target = (torch.rand(shape, generator=random) for _ in range(2))
-    weights = (torch.rand(shape[:2], generator=random) > 0.5).float()
-
-    loss = head.loss_module(heatmaps, target, weights)
-
-    expected = 0.5 * (((heatmaps - target) * weights[..., None, None]) ** 2).mean()
-    torch.testing.assert_close(loss, expected)
-
-
-@pytest.mark.parametrize('name', RECIPES)
-def test_testing_flips_and_shifts_as_the_paper_does(recipes, name):
-    assert recipes[name].model.test_cfg == dict(
-        flip_test=True, flip_mode='heatmap', shift_heatmap=True
-    )
-
-
-def test_coco_validates_on_ground_truth_boxes_and_tests_on_detected_ones(recipes):
-    cfg = recipes['ldcrn_coco.py']
-    detected = cfg.test_dataloader.dataset
-
-    assert 'bbox_file' not in cfg.val_dataloader.dataset
-    assert detected.bbox_file == (
-        'data/coco/person_detection_results/COCO_val2017_detections_AP_H_56_person.json'
-    )
+    for hook in cfg.custom_hooks:
+        HOOKS.build(hook)
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         assert loader.dataset.test_mode
-        ann_file = loader.dataset.data_root + loader.dataset.ann_file
-        assert ann_file == cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file
-    assert 'train2017' in cfg.train_dataloader.dataset.ann_file
-
-
-def test_mpii_is_tested_as_it_is_validated(recipes):
-    cfg = recipes['ldcrn_mpii.py']
-
-    assert cfg.test_dataloader == cfg.val_dataloader
-    assert cfg.test_evaluator == cfg.val_evaluator == dict(type='MpiiPCKAccuracy')
-    assert 'train' in cfg.train_dataloader.dataset.ann_file
-    assert 'val' in cfg.val_dataloader.dataset.ann_file
-
-
-@pytest.mark.parametrize('name', RECIPES)
-def test_evaluation_sees_every_person_once(recipes, name):
-    cfg = recipes[name]
-    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.drop_last is False
         assert loader.sampler == dict(
             type='DefaultSampler', shuffle=False, round_up=False
         )
-        assert loader.drop_last is False
+
+
+@pytest.mark.parametrize('name', [name for name in SHIPPED if NAME.fullmatch(name)])
+def test_a_name_tells_the_truth(name):
+    check_name(name, config(name))
+
+
+def check_name(name, cfg):
+    told = NAME.fullmatch(name).groupdict()
+    gpus, batch, epochs, height, width = (
+        int(told[key]) for key in ('gpus', 'batch', 'epochs', 'height', 'width')
+    )
+    assert cfg.codec.input_size == (width, height)
+    assert cfg.train_cfg.max_epochs == epochs
+    assert cfg.train_dataloader.batch_size == batch
+    assert cfg.auto_scale_lr.base_batch_size == batch * gpus
+    assert cfg.data_root == f'data/{told["data"].replace("-", "_")}/'
+
+
+# Networks, the metafile and the card
+
+
+@cache
+def measure(network, width, height):
+    multiply_adds = []
+
+    def count(conv, _, output):
+        multiply_adds.append(output.numel() * conv.weight[0].numel())
+
+    with torch.device('meta'), torch.no_grad():
+        model = MODELS.build(json.loads(network)).eval()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.register_forward_hook(count)
+        features = model.extract_feat(torch.empty(1, 3, height, width))
+        heatmaps = model.head.final_layer(features[-1])
+    parameters = sum(weight.numel() for weight in model.parameters())
+    return parameters, sum(multiply_adds) / 1e9, tuple(heatmaps.shape)
+
+
+def cost(name):
+    """Parameters, multiply-adds / 1e9 and shape of the heatmaps."""
+    model = config(name).model
+    network = dict(
+        type='TopdownPoseEstimator',
+        backbone=model.backbone,
+        neck=model.neck,
+        head=dict(model.head, decoder=None),
+    )
+    return measure(json.dumps(network), *config(name).codec.input_size)
+
+
+@pytest.mark.parametrize('name', [*SHIPPED, *VARIANTS])
+def test_the_network_makes_heatmaps_for_the_codec(name):
+    width, height = config(name).codec.heatmap_size
+    assert cost(name)[2] == (1, joints_of(config(name)), height, width)
+
+
+@pytest.mark.parametrize(
+    ('name', 'parameters', 'multiply_adds'),
+    [('ldcrn_coco', 7_894_897, 6.544), ('ldcrn_mpii', 7_894_864, 8.725)],
+)
+def test_the_recipes_have_the_size_of_the_paper(name, parameters, multiply_adds):
+    assert cost(name)[:2] == (parameters, pytest.approx(multiply_adds, abs=0.0005))
+
+
+def test_stated_costs_are_those_of_the_networks():
+    row = re.compile(r'\[`(.+)\.py`\].*\| ([\d,]+) \| ([\d.]+)e9 \|')
+    stated = row.findall((CONFIGS / 'ldcrn' / 'README.md').read_text())
+    text = (ROOT / 'docs' / 'variants.md').read_text()
+    paragraph = re.compile(
+        r'\n\*\*([^*]+)\.\*\*[^`]*?([\d,]+) parameters,\s([\d.]+)e9 multiply-adds'
+    )
+    stated += paragraph.findall(text)
+    assert len(stated) > 5
+    for name, parameters, multiply_adds in stated:
+        if name in SHIPPED or name in VARIANTS:
+            found = cost(name)
+            assert found[0] == int(parameters.replace(',', '')), name
+            assert found[1] == pytest.approx(float(multiply_adds), abs=0.0005), name
+
+
+def test_the_metafile_lists_every_config_once():
+    models = load(CONFIGS / 'ldcrn' / 'metafile.yml')['Models']
+    assert sorted(entry['Name'] for entry in models) == sorted(SHIPPED)
+    for entry in models:
+        assert ROOT / entry['Config'] == SHIPPED[entry['Name']]
+        assert entry['In Collection'] == 'LDCRN'
+        assert '.' not in entry['Name']
+        assert ('Results' in entry) == (entry['Weights'] is not None)
+        if 'Parameters' in entry['Metadata']:
+            assert entry['Metadata']['Parameters'] == cost(entry['Name'])[0]
+
+
+def test_names_and_aliases_are_found_by_mmpose():
+    aliases = get_model_aliases('ldcrn_mm')
+    lsp = 'lsp-extended'
+    assert (
+        aliases.items()
+        >= {
+            'ldcrn-coco': 'ldcrn_coco',
+            'ldcrn-mpii': 'ldcrn_mpii',
+            'ldcrn': f'td-hm_ldcrn_1xb16-30e_{lsp}-128x96',
+            'ldcrn-256x192': f'td-hm_ldcrn_1xb16-8e_{lsp}-256x192',
+            'ldcrn-narrow': f'td-hm_ldcrn-narrow_1xb16-30e_{lsp}-128x96',
+        }.items()
+    )
+    listed = BaseInferencer.list_models('ldcrn_mm')
+    assert sorted(listed) == sorted([*SHIPPED, *aliases])
+    asking = SimpleNamespace(scope='ldcrn_mm')
+    for asked in listed:
+        name = aliases.get(asked, asked)
+        cfg, _ = BaseInferencer._load_model_from_metafile(asking, asked)
+        assert cfg.to_dict() == config(name).to_dict()
+        if NAME.fullmatch(asked):
+            check_name(asked, cfg)
+
+
+@pytest.mark.parametrize('name', SHIPPED)
+def test_configs_are_inherited_by_name(name):
+    path = SHIPPED[name].relative_to(CONFIGS).as_posix()
+    path = path if '/' in path else f'ldcrn/../{path}'
+    heir = Config.fromstring(f"_base_ = 'ldcrn_mm::{path}'", '.py')
+    assert without_scopes(heir.to_dict()) == without_scopes(config(name).to_dict())
+
+
+def test_no_config_hides_a_data_set_of_mmpose():
+    assert not (CONFIGS / '_base_' / 'datasets').exists()
+
+
+# Training and evaluation on files in the formats of the data sets
+
+
+def annotation(number, points):
+    """Annotation of COCO and, with 133 points, of COCO-WholeBody."""
+    body = points[:17]
+    person = dict(
+        id=number,
+        image_id=number,
+        category_id=1,
+        bbox=[20, 10, 110, 130],
+        area=9000,
+        iscrowd=0,
+        segmentation=[],
+        num_keypoints=len(body),
+        keypoints=body.ravel().tolist(),
+    )
+    start = 17
+    for part, count in dict(foot=6, face=68, lefthand=21, righthand=21).items():
+        person[f'{part}_kpts'] = points[start : start + count].ravel().tolist()
+        person[f'{part}_valid'] = True
+        start += count
+    return person
+
+
+def write_coco(file, dataset, people):
+    images = [
+        dict(id=i, file_name=f'{i}.png', height=150, width=160, crowdIndex=0.5)
+        for i in (1, 2)
+    ]
+    category = dict(id=1, name='person', keypoints=[''] * 17, skeleton=[])
+    annotations = [annotation(i, points) for i, points in enumerate(people, 1)]
+    content = dict(images=images, annotations=annotations, categories=[category])
+    file.write_text(json.dumps(content))
+    if dataset.get('bbox_file'):
+        boxes = [
+            dict(image_id=i, category_id=1, bbox=[20, 10, 110, 130], score=0.9)
+            for i in (1, 2)
+        ]
+        Path(dataset.bbox_file).parent.mkdir(parents=True, exist_ok=True)
+        Path(dataset.bbox_file).write_text(json.dumps(boxes))
+
+
+def write_mpii(file, dataset, people):
+    content = [
+        dict(
+            image=f'{i}.png',
+            center=[75, 75],
+            scale=0.6,
+            joints=points[:, :2].tolist(),
+            joints_vis=[1] * len(points),
+        )
+        for i, points in enumerate(people, 1)
+    ]
+    file.write_text(json.dumps(content))
+    heads = np.full((2, 2, 2), 40.0)
+    heads[1] = 60
+    savemat(file.parent / 'mpii_gt_val.mat', dict(headboxes_src=heads))
+
+
+@pytest.fixture
+def files(cfg, tmp_path, monkeypatch):
+    """Two people in noise, in the files that the config names."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    people = np.full((2, joints_of(cfg), 3), 2.0)
+    people[..., :2] = random.uniform(40, 110, people[..., :2].shape)
+    for loader in LOADERS:
+        dataset = cfg[loader].dataset
+        folder = Path(dataset.data_root) / dataset.data_prefix.img
+        folder.mkdir(parents=True, exist_ok=True)
+        for i in (1, 2):
+            pixels = random.integers(0, 256, (150, 160, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f'{i}.png')
+        file = Path(dataset.data_root) / dataset.ann_file
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write = write_mpii if dataset.type == 'MpiiDataset' else write_coco
+        write(file, dataset, people)
+
+
+@pytest.mark.usefixtures('files')
+def test_pipelines_fit_the_network_and_the_evaluator_the_best_checkpoint(cfg):
+    """Annotated keypoints, taken for predictions, get the best result there is."""
+    width, height = cfg.codec.input_size
+    joints = joints_of(cfg)
+    datasets = [DATASETS.build(cfg[loader].dataset) for loader in LOADERS]
+    train, val, test = map(list, datasets)
+    assert [len(people) for people in (train, val, test)] == [2, 2, 2]
+    assert {d['inputs'].shape for d in train + val + test} == {(3, height, width)}
+    targets = {d['data_samples'].gt_fields.heatmaps.shape for d in train}
+    assert targets == {(joints, height // 4, width // 4)}
+
+    measure = cfg.default_hooks.checkpoint.save_best
+    best = 1 if measure.endswith('/AP') else 100
+    for people, evaluator in ((val, cfg.val_evaluator), (test, cfg.test_evaluator)):
+        evaluator = Evaluator(evaluator)
+        evaluator.dataset_meta = datasets[1].metainfo
+        for data, annotated in zip(people, val):
+            sample = data['data_samples'].clone()
+            keypoints = annotated['data_samples'].gt_instances.keypoints
+            sample.pred_instances = sample.gt_instances.clone()
+            # MPII's annotations count from one, its evaluator adds that one.
+            sample.pred_instances.keypoints = keypoints - (joints == 16)
+            sample.pred_instances.keypoint_scores = np.ones((1, joints))
+            evaluator.process([sample])
+        assert evaluator.evaluate(2)[measure] == pytest.approx(best)
+
+
+def teacher_checkpoint(cfg, folder):
+    """Random weights for the teacher, in place of a download."""
+    teacher = Config.fromstring(f'_base_ = {cfg.model.teacher!r}', '.py').model
+    teacher.backbone.pop('init_cfg')
+    path = folder / 'teacher.pth'
+    torch.save(dict(state_dict=MODELS.build(teacher).state_dict()), path)
+    return str(path)
+
+
+@pytest.mark.usefixtures('files')
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        pytest.param(
+            name, marks=() if any(s in name for s in SMALL) else pytest.mark.slow
+        )
+        for name in (*SHIPPED, *VARIANTS)
+    ],
+    indirect=True,
+)
+def test_one_step_of_training_reaches_every_weight(cfg, tmp_path):
+    torch.manual_seed(0)
+    np.random.seed(0)
+    model_cfg = dict(cfg.model)
+    if 'teacher' in model_cfg:
+        model_cfg['teacher_checkpoint'] = teacher_checkpoint(cfg, tmp_path)
+    model = MODELS.build(model_cfg)
+    model.init_weights()
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    losses = model.train_step(pseudo_collate([dataset[0], dataset[1]]), optim_wrapper)
+    assert losses['loss'].isfinite()
+    assert losses['loss'] > 0
+    for name, value in model.named_parameters():
+        assert value.isfinite().all(), name
+        assert not torch.equal(value, before[name]), name
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    (result,) = model.eval().test_step(pseudo_collate([dataset[0]]))
+    assert result.pred_instances.keypoints.shape == (1, joints_of(cfg), 2)
+
+
+# The recipes, and what differs from them
+
+SHARED = {
+    'codec.sigma': 2,
+    'model.data_preprocessor.mean': [123.675, 116.28, 103.53],
+    'model.data_preprocessor.std': [58.395, 57.12, 57.375],
+    'model.data_preprocessor.bgr_to_rgb': True,
+    'model.head.loss': dict(
+        type='KeypointMSELoss', use_target_weight=True, loss_weight=0.5
+    ),
+    'model.test_cfg': dict(flip_test=True, flip_mode='heatmap', shift_heatmap=True),
+    'optim_wrapper.optimizer': dict(type='Adam', lr=1e-3),
+    'param_scheduler.0.milestones': [300, 360],
+    'param_scheduler.0.gamma': 0.1,
+    'train_cfg.max_epochs': 400,
+    'train_dataloader.sampler.shuffle': True,
+}
+COCO = {
+    'train_dataloader.batch_size': 32,
+    'auto_scale_lr.base_batch_size': 128,
+    'RandomFlip': dict(direction='horizontal'),
+    'RandomHalfBody': dict(
+        min_total_keypoints=9,
+        min_upper_keypoints=3,
+        min_lower_keypoints=3,
+        upper_prioritized_prob=0.6915,
+    ),
+    'ClippedGaussianBBoxTransform': dict(scale_sigma=0.35, rotation_sigma=45),
+    'val_dataloader.dataset.bbox_file': None,
+    'test_dataloader.dataset.bbox_file': 'data/coco/person_detection_results/'
+    'COCO_val2017_detections_AP_H_56_person.json',
+}
+MPII = {
+    'train_dataloader.batch_size': 16,
+    'auto_scale_lr.base_batch_size': 64,
+    'KeypointsFromZero': {},
+    'RandomFlip': dict(direction='horizontal'),
+    'RandomHalfBody': None,
+    'ClippedGaussianBBoxTransform': dict(scale_sigma=0.25, rotation_sigma=30),
+    'val_evaluator': dict(type='MpiiPCKAccuracy'),
+}
+OTHERS = {
+    'td-hm_ldcrn_4xb32-400e_coco-384x288': {'codec.sigma': 3},
+    'td-hm_ldcrn_distill-4xb32-400e_coco-256x192': {'model.teacher_weight': 0.5},
+    'td-hm_ldcrn_1xb16-30e_lsp-extended-128x96': {'val_evaluator.min_visibility': 2},
+}
+
+
+@pytest.mark.parametrize(
+    ('name', 'settings'),
+    [
+        ('ldcrn_coco', {**SHARED, **COCO}),
+        ('ldcrn_mpii', {**SHARED, **MPII}),
+        *OTHERS.items(),
+    ],
+)
+def test_settings_are_those_of_the_paper_or_the_variant(name, settings):
+    steps = {
+        step['type']: {key: value for key, value in step.items() if key != 'type'}
+        for step in config(name).train_dataloader.dataset.pipeline
+    }
+    for key, expected in settings.items():
+        found = config(name)
+        if key[0].isupper():
+            found = steps.get(key)
+        else:
+            for part in key.split('.'):
+                found = found[int(part)] if part.isdigit() else found.get(part)
+        assert found == expected, key

@@ -20,13 +20,14 @@ def test_layer_is_the_formula(channels, growth, expansion, train):
     torch.testing.assert_close(module(x), plain.layer(p, x, train))
 
 
-def test_layer_has_the_shapes_of_the_paper():
-    shapes = {n: tuple(t.shape) for n, t in DCRMLayer(64, 12).state_dict().items()}
-    assert {name: shape for name, shape in shapes.items() if len(shape) == 4} == {
-        'bottleneck.2.weight': (48, 64, 1, 1),
-        'bottleneck.5.weight': (12, 48, 3, 3),
-        'shortcut.0.weight': (12, 64, 3, 3),
-    }
+@pytest.mark.parametrize(('expansion', 'width'), [(4, 48), (2, 24)])
+def test_layers_have_the_shapes_of_the_paper(expansion, width):
+    layer = DCRM(52, 2, 12, expansion).layers[1]
+    assert [tuple(p.shape) for p in layer.parameters() if p.dim() == 4] == [
+        (width, 64, 1, 1),
+        (12, width, 3, 3),
+        (12, 64, 3, 3),
+    ]
 
 
 @pytest.mark.parametrize('train', [True, False])

@@ -34,6 +34,10 @@ PAPER = dict(num_modules=(1, 2, 2), num_blocks=4, num_layers=4)
 def test_every_layout_is_the_formulas(layout):
     model = randomise(LDCRN(**layout)).double()
     p = weights_of(model)
+    width = layout.get('expansion', 4) * layout.get('growth_rate', 12)
+    assert {len(t) for n, t in p.items() if n.endswith('bottleneck.2.weight')} == {
+        width
+    }
     depths = [layout[key] for key in PAPER]
     x = noise(2, layout.get('in_channels', 3), 64, 64, dtype=torch.float64)
     for train in (False, True):
