@@ -213,7 +213,9 @@ class TestWriting:
     def test_folder_is_made_and_holds_nothing_else(self, tmp_path):
         write_whole(b'content', tmp_path / 'new' / 'file')
         (path,) = (tmp_path / 'new').iterdir()
-        assert (path.name, path.read_bytes()) == ('file', b'content')
+        with path.open('rb') as old:  # renamed over, not overwritten
+            write_whole(b'more', path)
+            assert (old.read(), path.read_bytes()) == (b'content', b'more')
 
     def test_full_disk_leaves_the_old_file_and_names_it(self, tmp_path, monkeypatch):
         (tmp_path / 'file').write_bytes(b'old')
