@@ -191,7 +191,7 @@ def test_a_missing_file_of_the_teacher_is_named(files, key, name):
 def test_a_checkpoint_of_another_network_is_refused(files):
     paths = files()
     torch.save(dict(state_dict={}), paths['teacher_checkpoint'])
-    with pytest.raises(ValueError, match='stem'):
+    with pytest.raises(ValueError, match='teacher.pth'):
         distilled(paths).init_weights()
 
 
