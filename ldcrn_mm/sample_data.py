@@ -190,10 +190,12 @@ def draw_picture(rng: Generator) -> tuple[np.ndarray, list[Puppet]]:
     Returns:
         The picture, (256, 320, 3) uint8 BGR, and its puppets.
     """
-    image = np.full((HEIGHT, WIDTH, 3), rng.uniform(30, 225, 3), np.uint8)
-    for _ in range(rng.integers(4, 12)):
+    shapes = rng.integers(5, 13)
+    colours = rng.uniform(70, 200, (shapes, 1)) + rng.uniform(-40, 40, (shapes, 3))
+    image = np.full((HEIGHT, WIDTH, 3), colours[0], np.uint8)
+    for colour in colours[1:]:
         ends = rng.uniform(0, (WIDTH, HEIGHT), (2, 2))
-        draw_line(image, ends, rng.uniform(30, 225, 3), int(rng.integers(2, 60)))
+        draw_line(image, ends, colour, int(rng.integers(2, 60)))
     drawn = []
     count = rng.integers(1, 4)
     for i in range(count):
@@ -204,7 +206,7 @@ def draw_picture(rng: Generator) -> tuple[np.ndarray, list[Puppet]]:
         for _, _, behind in drawn:
             behind[lines >= 0] = -1
         drawn.append((pose, stature, lines))
-    noise = rng.integers(-15, 16, image.shape, np.int16)
+    noise = rng.integers(-10, 11, image.shape, np.int16)
     image = np.clip(image + noise, 0, 255).astype(np.uint8)
     return image, [describe(*puppet) for puppet in drawn]
 

@@ -22,12 +22,14 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc 2>/dev/null || echo 2)}
 export PYTHONWARNINGS=ignore
 config=$root/configs/ldcrn/td-hm_ldcrn-tiny_sample-128x96.py
 
+progress='wrote .*|Epoch.*(loss|coco/AP): [0-9.]+|.*(visualizations|pictures/).*'
+
 # Prints a command, runs it, and shows the lines about its progress. All go to a log.
 run() { # run TOOL ARGUMENTS...
   local log=$1.log
   printf '\n$ python %s/tools/%s\n' "$root" "$*"
   if ! "$python" "$root/tools/$1" "${@:2}" 2>&1 | tee "$log" |
-    { grep --line-buffered -oE 'wrote .*|Epoch.*|.*(visualizations|pictures/).*' || true; }; then
+    { grep --line-buffered -oE "$progress" || true; }; then
     printf '\nThis failed. The last lines of %s/%s:\n' "$PWD" "$log" >&2
     tail -n 20 "$log" >&2
     exit 1

@@ -6,10 +6,10 @@ which a short training needs. `tools/quickstart.sh` trains it in minutes on two 
 
 _base_ = '../ldcrn_coco.py'
 
-train_cfg = dict(max_epochs=5, val_interval=1)
+train_cfg = dict(max_epochs=4, val_interval=1)
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
-cosine = dict(type='CosineAnnealingLR', end=5, eta_min=1e-5, convert_to_iter_based=True)
-warm_up = dict(type='LinearLR', start_factor=0.01, end=50, by_epoch=False)
+cosine = dict(type='CosineAnnealingLR', end=4, eta_min=1e-5, convert_to_iter_based=True)
+warm_up = dict(type='LinearLR', start_factor=0.01, end=40, by_epoch=False)
 param_scheduler = [warm_up, cosine]
 
 input_size = (96, 128)
