@@ -7,11 +7,7 @@ from mmengine.config import Config, ConfigDict
 
 
 def check_data_files(cfg: Config, splits: Sequence[str]) -> None:
-    """Looks for the files of the data sets before anything is built.
-
-    Args:
-        cfg: the run's config.
-        splits: the splits that will be used, of ``'train'``, ``'val'``, ``'test'``.
+    """Looks for the files of some of the splits ``'train'``, ``'val'`` and ``'test'``.
 
     Raises:
         FileNotFoundError: lists every missing file with its keys in the config, and
@@ -39,11 +35,7 @@ def check_data_files(cfg: Config, splits: Sequence[str]) -> None:
 
 
 def use_gt_boxes(cfg: Config) -> None:
-    """Removes the files of detected persons from the test data sets.
-
-    Args:
-        cfg: the run's config, changed in place.
-    """
+    """Removes the files of detected persons from the test data sets, in place."""
     for _, dataset in _datasets(cfg, 'test'):
         dataset.pop('bbox_file', None)
 

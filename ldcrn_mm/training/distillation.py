@@ -73,8 +73,8 @@ class DistilledPoseEstimator(TopdownPoseEstimator):
         model = MODELS.build(cfg.model)
         _require_heatmaps(model, f'the teacher, {name},')
         _require_same_data(self, model)
-        weights = read_checkpoint(self.teacher_checkpoint)
-        load_weights(model, weights, self.teacher_checkpoint)
+        source = self.teacher_checkpoint
+        load_weights(model, read_checkpoint(source), source, owner='the teacher')
         return model.requires_grad_(False).eval()
 
     def init_weights(self) -> None:

@@ -1,4 +1,4 @@
-"""Changes to a config between reading it and building the runner."""
+"""Changes to a config, in place, between reading it and building the runner."""
 
 import ctypes
 import os
@@ -20,16 +20,12 @@ from .precision import cpu_computes_in
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:
-    """Makes ``cfg`` run under ``launcher``, on CPUs with gloo.
+    """Makes ``cfg`` run under ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
 
     The logged loss becomes the mean over all processes. On GPUs MMEngine does the
     rest. On CPUs it asks CUDA for a device whatever the backend, and gives
     DistributedDataParallel device ids that do not exist. So the processes are joined
-    here, and the model gets a wrapper for CPUs.
-
-    Args:
-        cfg: the run's config, changed in place.
-        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+    here, by gloo, and the model gets a wrapper for CPUs.
     """
     cfg.launcher = launcher
     if launcher == 'none':
@@ -60,10 +56,9 @@ def _join_on_cpu(cfg: Config, launcher: str) -> None:
     if type_name(wrapper) == 'MMDistributedDataParallel':
         wrapper.type = 'AnyDeviceDistributedDataParallel'
     # MMEngine's defaults, which it uses only if the config has no wrapper
+    unused = cfg.get('find_unused_parameters', False)
     wrapper.setdefault('broadcast_buffers', False)
-    wrapper.setdefault(
-        'find_unused_parameters', cfg.get('find_unused_parameters', False)
-    )
+    wrapper.setdefault('find_unused_parameters', unused)
 
 
 @contextmanager
@@ -86,12 +81,7 @@ def type_name(part: dict[str, Any]) -> str:
 
 
 def add_hook(cfg: Config, kind: str) -> None:
-    """Appends a custom hook, unless the config has it already.
-
-    Args:
-        cfg: the run's config, changed in place.
-        kind: the hook's type.
-    """
+    """Appends a custom hook of type ``kind``, unless the config has it already."""
     hooks = cfg.get('custom_hooks') or []
     if kind not in map(type_name, hooks):
         cfg.custom_hooks = [*hooks, dict(type=kind)]
@@ -99,9 +89,6 @@ def add_hook(cfg: Config, kind: str) -> None:
 
 def use_scaled_lr(cfg: Config) -> None:
     """Scales the learning rate with the batch size of all processes.
-
-    Args:
-        cfg: the run's config, changed in place.
 
     Raises:
         ValueError: the config does not say which batch size its learning rate is for.
@@ -120,9 +107,6 @@ def use_mixed_precision(cfg: Config) -> None:
     Warns if the CPU has no instructions for bfloat16. oneDNN then imitates it, many
     times slower than float32.
 
-    Args:
-        cfg: the run's config, changed in place.
-
     Raises:
         ValueError: the config's optimizer wrapper is neither MMEngine's plain one nor
             one for mixed precision.
@@ -133,17 +117,17 @@ def use_mixed_precision(cfg: Config) -> None:
         return
     if kind != 'OptimWrapper':
         raise ValueError(
-            '--amp replaces OptimWrapper, but `optim_wrapper.type` is '
-            f'{kind!r}. Leave --amp out, or set the precision in the config.'
+            f'--amp replaces OptimWrapper, but optim_wrapper.type is {kind!r}. Leave '
+            '--amp out, or set the precision in the config.'
         )
-    if get_device() == 'cpu':
-        wrapper.type = 'BFloat16OptimWrapper'
-        if not cpu_computes_in(torch.bfloat16):
-            warnings.warn(
-                'This CPU cannot compute in bfloat16 and will imitate it, many times '
-                'slower than float32. Leave --amp out here.',
-                stacklevel=2,
-            )
-    else:
+    if get_device() != 'cpu':
         wrapper.type = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
+        return
+    wrapper.type = 'BFloat16OptimWrapper'
+    if not cpu_computes_in(torch.bfloat16):
+        warnings.warn(
+            'This CPU cannot compute in bfloat16 and will imitate it, many times '
+            'slower than float32. Leave --amp out here.',
+            stacklevel=2,
+        )

@@ -14,6 +14,7 @@ from mmpose.registry import HOOKS
 
 from ..checkpoint import read_checkpoint
 
+RECORD = 'last_validation'  # beside MMEngine's last_checkpoint
 # What the last part of a metric's name says of it
 ERRORS = re.compile(r'(EPE|NME|MPJ[PV]E|MRRPE|loss|error)[^/]*$', re.IGNORECASE)
 SCORES = re.compile(r'(\bm?A[PR]\b|PCK|AUC|acc)[^/]*$', re.IGNORECASE)
@@ -45,12 +46,9 @@ def last_checkpoint(work_dir: str) -> str | None:
 
 
 def check_resumable(source: str) -> None:
-    """Refuses a checkpoint that lacks the state of a training.
+    """Refuses a checkpoint, by its path or address, without the state of a training.
 
     MMEngine would restart the optimizer and the schedule without a word.
-
-    Args:
-        source: path, address or ``ldcrn_mm://NAME`` of a checkpoint.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -86,8 +84,6 @@ class DropCodeHook(Hook):
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's hook for runs that may be killed at any moment.
 
-    It differs in what follows.
-
     * Files appear whole or not at all (backend ``atomic``).
     * The last best checkpoint is removed after the new one is written, and only
       from this run's folder. MMEngine removes it first, wherever it is.
@@ -98,11 +94,7 @@ class SafeCheckpointHook(CheckpointHook):
     * Without a ``rule``, the best is the lowest value of EPE, NME, MPJPE and losses,
       and the highest of AP, AR, PCK, AUC and accuracies.
 
-    Args:
-        max_keep_ckpts: how many checkpoints to keep, all if negative.
-        save_best: the metrics whose best checkpoints are kept.
-        backend_args: where checkpoints are stored.
-        **kwargs: as for ``CheckpointHook``.
+    All arguments are those of ``CheckpointHook``.
     """
 
     def __init__(
@@ -123,9 +115,8 @@ class SafeCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Tidies the folder and does the validation that is missing."""
         super().before_train(runner)
-        if is_main_process():
-            for leftover in Path(self.out_dir).glob('*.pth.*.partial'):
-                leftover.unlink(missing_ok=True)
+        for leftover in Path(self.out_dir).glob('*.pth.*.partial'):
+            leftover.unlink(missing_ok=True)
         info = runner.message_hub.runtime_info
         self._remove_replaced(info)
         # So that MMEngine saves it again if the validation finds it the best
@@ -188,7 +179,7 @@ def rule_keys(metrics: Iterable[str]) -> dict[str, list[str]]:
 def note_validation(runner: Runner) -> None:
     """Records that no validation is missing up to the current step."""
     if is_main_process():
-        _record(runner).write_text(str(_steps(runner)[0]))
+        Path(runner.work_dir, RECORD).write_text(str(_steps(runner)[0]))
 
 
 def validation_is_missing(runner: Runner) -> bool:
@@ -200,12 +191,8 @@ def validation_is_missing(runner: Runner) -> bool:
     interval = loop.dynamic_intervals[bisect(loop.dynamic_milestones, done + 1) - 1]
     if done % interval and done != end:
         return False
-    record = _record(runner)
+    record = Path(runner.work_dir, RECORD)
     return not (record.is_file() and record.read_text() == str(done))
-
-
-def _record(runner: Runner) -> Path:
-    return Path(runner.work_dir, 'last_validation')
 
 
 def _steps(runner: Runner) -> tuple[int, int]:

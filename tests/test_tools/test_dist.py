@@ -186,19 +186,17 @@ def distance(one, other):
     )
 
 
-def assert_two_equal_one(one_dir, two_dir, rounding=1e-4):
-    """With plain SGD the weights went where the gradients led.
+def assert_two_equal_one(one_dir, two_dir):
+    """With plain SGD the weights went where the gradients led, up to rounding.
 
-    ``rounding`` is what float32 does to the gradients. In float64 they are compared in
-    test_training/test_distributed.py.
+    In float64 the gradients are compared in test_training/test_distributed.py.
     """
     losses, one, later = outcome(one_dir)
     their_losses, two, _ = outcome(two_dir)
 
-    assert_close(their_losses[0], losses[0], rtol=1e-5, atol=0)
-    assert_close(their_losses[1], losses[1], rtol=rounding, atol=0)
+    assert_close(their_losses, losses, rtol=1e-4, atol=0)
     assert losses[0] != losses[1]
-    assert distance(one, two) < rounding * distance(one, later)
+    assert distance(one, two) < 1e-4 * distance(one, later)
     for key in filter(is_statistic, one):
         assert_close(two[key], one[key], rtol=1e-3, atol=1e-6)
 
@@ -286,27 +284,3 @@ def test_two_tasks_of_slurm_train_and_test_on_cpus(
     arguments = [tiny_config, two / 'epoch_2.pth', '--work-dir', two, '--out', metrics]
     run_tool('slurm_test.sh', 'part', 'job', *arguments, **job)
     assert 'coco/AP' in json.loads(metrics.read_text())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('norm', ['SyncBN', 'BN'])
-def test_the_recipe_trains_on_two_processes_on_real_photographs(
-    run_tool, root, sample_data, not_random, tmp_path, norm
-):
-    coco = sample_data / 'coco'
-    options = ['--no-validate', '--cfg-options', *SGD, 'train_cfg.max_epochs=2']
-    options += [f'train_dataloader.dataset.data_root={coco}', *not_random]
-    options += ['train_dataloader.dataset.indices=4', 'randomness.seed=1']
-    options += ['train_dataloader.num_workers=1', 'default_hooks.logger.interval=1']
-    options += [f'model.{part}.norm_cfg.type={norm}' for part in ('backbone', 'neck')]
-    config = root / 'configs' / 'ldcrn_coco.py'
-    one, two = tmp_path / 'one', tmp_path / 'two'
-
-    half, whole = (f'train_dataloader.batch_size={size}' for size in (2, 4))
-    run_tool('train.py', config, '--work-dir', one, *options, whole)
-    run_tool('dist_train.sh', config, 2, '--work-dir', two, *options, half)
-
-    if norm == 'SyncBN':  # one process in float32 is 0.005 from itself in float64
-        assert_two_equal_one(one, two, rounding=0.05)
-    else:  # each process normalises with the statistics of its half
-        assert_close(outcome(two)[0], outcome(one)[0], rtol=0.05, atol=0)

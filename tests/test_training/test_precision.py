@@ -13,26 +13,13 @@ from torch import nn
 from ldcrn_mm.training import BFloat16OptimWrapper, ChannelsLastHook
 from ldcrn_mm.training.precision import cpu_computes_in
 
+SIZES = dict(stem_channels=8, channels=(8, 16), num_modules=(1,), num_blocks=1)
+NECK = dict(in_channels=(8, 16), skip_channels=(8,), out_channels=8, init_cfg=None)
 MODEL = dict(
     type='TopdownPoseEstimator',
     data_preprocessor=dict(type='PoseDataPreprocessor', mean=[120] * 3, std=[60] * 3),
-    backbone=dict(
-        type='LDCRN',
-        stem_channels=8,
-        channels=(8, 16),
-        num_modules=(1,),
-        num_blocks=1,
-        num_layers=2,
-        growth_rate=4,
-        init_cfg=None,
-    ),
-    neck=dict(
-        type='PyramidFusionNeck',
-        in_channels=(8, 16),
-        skip_channels=(8,),
-        out_channels=8,
-        init_cfg=None,
-    ),
+    backbone=dict(type='LDCRN', num_layers=2, growth_rate=4, init_cfg=None, **SIZES),
+    neck=dict(type='PyramidFusionNeck', **NECK),
     head=dict(type='LDCRNHead', in_channels=8),
 )
 
