@@ -185,8 +185,9 @@ def export(estimator: nn.Module, one: Contender, size: tuple, folder: str) -> Pa
     return file
 
 
-def end_with_parent() -> None:
-    """Ends this process if its parent is killed. The executor does not."""
+def begin() -> None:
+    """Leaves the output to the table, and ends this process if its parent is killed."""
+    os.dup2(2, 1)
     Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
@@ -254,7 +255,7 @@ def measure(args: argparse.Namespace) -> tuple[list[dict], dict[str, str]]:
     with TemporaryDirectory() as folder, ExitStack() as stack:
         for one in contenders:
             print('Preparing', *filter(None, one), file=sys.stderr)
-            pool = ProcessPoolExecutor(1, get_context('spawn'), end_with_parent)
+            pool = ProcessPoolExecutor(1, get_context('spawn'), begin)
             workers[one] = stack.enter_context(pool)
             facts[one] = attempt(one, prepare, args, folder)
         for number in track_iter_progress(range(args.rounds), file=sys.stderr):
