@@ -4,7 +4,6 @@ import json
 import re
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +11,8 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
-from mmengine.fileio import load
-from mmengine.infer import BaseInferencer
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
-from mmpose.apis.inferencers.utils import get_model_aliases
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS, HOOKS, MODELS
 from PIL import Image
@@ -144,7 +140,7 @@ def check_name(name, cfg):
     assert cfg.data_root == f'data/{told["data"].replace("-", "_")}/'
 
 
-# Networks, the metafile and the card
+# Networks and their stated costs
 
 
 @cache
@@ -205,42 +201,6 @@ def test_stated_costs_are_those_of_the_networks():
             found = cost(name)
             assert found[0] == int(parameters.replace(',', '')), name
             assert found[1] == pytest.approx(float(multiply_adds), abs=0.0005), name
-
-
-def test_the_metafile_lists_every_config_once():
-    models = load(CONFIGS / 'ldcrn' / 'metafile.yml')['Models']
-    assert sorted(entry['Name'] for entry in models) == sorted(SHIPPED)
-    for entry in models:
-        assert ROOT / entry['Config'] == SHIPPED[entry['Name']]
-        assert entry['In Collection'] == 'LDCRN'
-        assert '.' not in entry['Name']
-        assert ('Results' in entry) == (entry['Weights'] is not None)
-        if 'Parameters' in entry['Metadata']:
-            assert entry['Metadata']['Parameters'] == cost(entry['Name'])[0]
-
-
-def test_names_and_aliases_are_found_by_mmpose():
-    aliases = get_model_aliases('ldcrn_mm')
-    lsp = 'lsp-extended'
-    assert (
-        aliases.items()
-        >= {
-            'ldcrn-coco': 'ldcrn_coco',
-            'ldcrn-mpii': 'ldcrn_mpii',
-            'ldcrn': f'td-hm_ldcrn_1xb16-30e_{lsp}-128x96',
-            'ldcrn-256x192': f'td-hm_ldcrn_1xb16-8e_{lsp}-256x192',
-            'ldcrn-narrow': f'td-hm_ldcrn-narrow_1xb16-30e_{lsp}-128x96',
-        }.items()
-    )
-    listed = BaseInferencer.list_models('ldcrn_mm')
-    assert sorted(listed) == sorted([*SHIPPED, *aliases])
-    asking = SimpleNamespace(scope='ldcrn_mm')
-    for asked in listed:
-        name = aliases.get(asked, asked)
-        cfg, _ = BaseInferencer._load_model_from_metafile(asking, asked)
-        assert cfg.to_dict() == config(name).to_dict()
-        if NAME.fullmatch(asked):
-            check_name(asked, cfg)
 
 
 @pytest.mark.parametrize('name', SHIPPED)
@@ -474,3 +434,14 @@ def test_settings_are_those_of_the_paper_or_the_variant(name, settings):
             for part in key.split('.'):
                 found = found[int(part)] if part.isdigit() else found.get(part)
         assert found == expected, key
+
+
+def test_the_second_stage_on_lsp_extended_starts_from_what_the_first_writes():
+    first = 'td-hm_ldcrn_1xb16-30e_lsp-extended-128x96'
+    second = 'td-hm_ldcrn_1xb16-8e_lsp-extended-256x192'
+    last = f'epoch_{config(first).train_cfg.max_epochs}.pth'
+    assert config(first).load_from is None
+    assert Path(config(second).load_from) == Path('work_dirs', first, last)
+    codecs = config(first).codec, config(second).codec
+    widths = [codec.sigma / codec.heatmap_size[0] for codec in codecs]
+    assert widths[0] == pytest.approx(widths[1])  # of a Gaussian in the picture

@@ -50,8 +50,8 @@ class LDCRN(BaseModule):
             batch statistics between processes.
         with_cp: compute the stem, the DCRMs and their transitions again in the
             backward pass instead of keeping their activations. Gradients and running
-            statistics stay the same. A step takes more time, and a ninth of the
-            activations is kept.
+            statistics stay the same. Activations take about a fifth of the memory,
+            and a step takes more time.
         init_cfg: initialisation, by default the paper's.
 
     Raises:
