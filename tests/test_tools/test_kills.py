@@ -1,4 +1,7 @@
-"""Trainings by tools/train.py that are killed at random moments and resumed."""
+"""Trainings by tools/train.py that are killed at random moments and resumed.
+
+The variable KILLS sets how many kills there are at least.
+"""
 
 import os
 import runpy
@@ -69,7 +72,7 @@ class Torchrun(subprocess.Popen):
         return [self.pid, *map(int, children.split())]
 
 
-def live(start, arguments, work_dir, delay=None):
+def live(start, arguments, work_dir, delay=None, turn=0):
     """Starts a training, kills it some seconds after it is ready, and waits for it.
 
     Returns:
@@ -85,11 +88,11 @@ def live(start, arguments, work_dir, delay=None):
             if ready and delay is not None:
                 time.sleep(delay)
                 everything = process.processes()
-                os.kill(everything[int(1e6 * delay) % len(everything)], signal.SIGKILL)
-                for pid in everything[1:]:  # they end, whichever was killed
-                    while Path(f'/proc/{pid}').exists():
-                        time.sleep(0.1)
-                delay = None
+                os.kill(everything[turn % len(everything)], signal.SIGKILL)
+                killed, delay = time.monotonic(), None
+                while any(Path(f'/proc/{pid}').exists() for pid in everything[1:]):
+                    assert time.monotonic() < killed + 120, 'a worker goes on alone'
+                    time.sleep(0.1)
     return process.poll(), time.monotonic() - ready
 
 
@@ -104,7 +107,7 @@ def check_kills(start, arguments, folder, kills):
         last = best = None
         for life in range(9):
             delay = random.uniform(0, seconds / 4) if life < 8 else None
-            status, _ = live(start, arguments, work_dir, delay)
+            status, _ = live(start, arguments, work_dir, delay, turn=kills)
             if status == 0:
                 break
             assert delay is not None, (folder / 'log.txt').read_text()

@@ -1,4 +1,8 @@
+import os
+import select
 import socket
+import sys
+import time
 import warnings
 from datetime import timedelta
 from pickle import UnpicklingError
@@ -94,6 +98,26 @@ def test_on_cpus_the_model_gets_a_wrapper_for_them(alone, cfg, kind, unused):
     assert wrapper == dict(
         type=kind, find_unused_parameters=unused, broadcast_buffers=False
     )
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='other systems cannot do this')
+def test_a_worker_dies_with_torchrun(monkeypatch):
+    monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'some')
+    alive, ready = os.pipe(), os.pipe()
+    torchrun = os.fork()
+    if not torchrun and not os.fork():  # the worker
+        launch._die_with_torchrun()
+        os.write(ready[1], b'.')
+        time.sleep(60)
+        os._exit(0)
+    if not torchrun:
+        os.read(ready[0], 1)
+        os._exit(0)
+    os.waitpid(torchrun, 0)
+    os.close(alive[1])
+
+    ended, _, _ = select.select([alive[0]], [], [], 10)
+    assert ended  # nobody has the other end any more
 
 
 def test_gpus_are_left_to_mmengine(on_gpu):

@@ -198,13 +198,13 @@ def test_a_resumed_run_does_the_validation_that_is_missing(
 
 
 def test_a_new_run_in_an_old_folder_is_validated_again(tmp_path, monkeypatch):
-    train(tmp_path)
+    train(tmp_path, val_interval=4)
     monkeypatch.setattr(Score, 'SCORES', [2, 1, 4])
     with pytest.raises(IndexError):  # in the last validation
-        train(tmp_path)
+        train(tmp_path, val_interval=4)
     monkeypatch.undo()
 
-    assert train(tmp_path, resume=True) == [4]
+    assert train(tmp_path, resume=True, val_interval=4) == [4]
 
 
 def test_each_of_two_metrics_has_its_best(tmp_path):
@@ -228,9 +228,12 @@ def test_a_run_resumed_elsewhere_leaves_the_first_folder_alone(
     assert 'best_AP_epoch_3.pth' not in checkpoints(tmp_path)
 
 
-def test_the_best_is_replaced_in_a_folder_that_was_moved(tmp_path, monkeypatch):
+def test_leftovers_and_the_old_best_are_removed_in_a_folder_that_was_moved(
+    tmp_path, monkeypatch
+):
     train(tmp_path / 'first')
     (tmp_path / 'first').rename(tmp_path / 'moved')
+    (tmp_path / 'moved' / 'epoch_9.pth.77.partial').touch()  # of a run that was killed
     monkeypatch.setattr(Score, 'SCORES', [2, 1, 4, 3, 9])
 
     train(tmp_path / 'moved', resume=True, max_epochs=5)
@@ -330,4 +333,4 @@ def test_nothing_of_a_checkpoint_is_run_or_passed_on(trained, tmp_path):
     assert not (tmp_path / 'ran').exists()
     saved = torch.load(tmp_path / 'work' / 'epoch_4.pth')
     assert saved['meta']['epoch'] == 4
-    assert code not in str(saved)
+    assert str(tmp_path / 'ran') not in str(saved)
