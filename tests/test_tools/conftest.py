@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from mmpose.visualization import PoseLocalVisualizer
 from PIL import Image
 
 NUM_IMAGES, SIZE = 4, 64
@@ -152,6 +153,8 @@ def tool(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleTyp
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, 'argv', [str(path), *map(str, arguments)])
         monkeypatch.setenv('LOCAL_RANK', '0')
+        # MMEngine would log to the folder of an earlier run in this process.
+        monkeypatch.setattr(PoseLocalVisualizer, '_instance_dict', {})
         return module
 
     return load
