@@ -71,6 +71,16 @@ def test_precision_layout_learning_rate_and_curves_are_options(
     assert 'coco/AP' in curves.Tags()['scalars']
 
 
+@pytest.fixture
+def one_thread():
+    """As in the processes of other tests: sums in another order differ in last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures('one_thread')
 def test_a_resumed_run_goes_on_and_runs_no_code_of_the_checkpoint(
     tool, tiny_config, trained, not_random, tmp_path
 ):
