@@ -23,7 +23,7 @@ def check_data_files(cfg: Config, splits: Sequence[str]) -> None:
     lines = ['these data files are missing:']
     lines += [f'  {path}   ({", ".join(keys)})' for path, keys in missing.items()]
     lines.append(
-        'README.md, "Data", shows where the files belong; other places are set with '
+        'docs/data.md shows where the files belong. Other places are set with '
         '--cfg-options KEY=VALUE.'
     )
     if any(key.endswith('bbox_file') for keys in missing.values() for key in keys):

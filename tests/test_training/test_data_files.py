@@ -58,7 +58,7 @@ def test_a_missing_file_is_named_once_with_its_keys_and_the_way_on(cfg, tmp_path
     assert f'test_dataloader.dataset.{key}' in message
     assert ('test_evaluator.ann_file' in message) == (name == 'people.json')
     assert ('--gt-boxes' in message) == (name == 'boxes.json')
-    assert 'README.md' in message
+    assert 'docs/data.md' in message
     check_data_files(cfg, ['train', 'val'])
 
 
