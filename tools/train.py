@@ -14,7 +14,7 @@ import argparse
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ldcrn_mm.checkpoint import find_checkpoint
+from ldcrn_mm.checkpoint import find_checkpoint, weights_only
 from ldcrn_mm.training import data_files, launch, options, resume
 
 
@@ -78,7 +78,7 @@ def main() -> None:
     with options.user_errors():
         cfg = build_config(args)
     launch.set_launcher(cfg, args.launcher)
-    with launch.weights_only():
+    with weights_only():
         runner = Runner.from_cfg(cfg)
         runner.register_hook(resume.DropCodeHook())
         runner.train()

@@ -15,7 +15,7 @@ from .convert import (
     write_mmpose,
     write_original,
 )
-from .files import find_checkpoint, load_weights, read_checkpoint
+from .files import find_checkpoint, load_weights, read_checkpoint, weights_only
 from .zoo import locate
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     'read_original',
     'to_mmpose',
     'to_original',
+    'weights_only',
     'write_mmpose',
     'write_original',
 ]

@@ -6,7 +6,8 @@ import os
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -78,6 +79,19 @@ def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
 def load_from_zoo(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Lets MMEngine load ``ldcrn_mm://NAME`` wherever it loads a checkpoint."""
     return read_checkpoint(filename, map_location)
+
+
+@contextmanager
+def weights_only() -> Iterator[None]:
+    """Lets no checkpoint run code, neither a file nor a download.
+
+    MMEngine leaves this to PyTorch, which protects by default for files but not for
+    downloads. PyTorch's switch ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` turns it off.
+    """
+    trusted = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' in os.environ
+    protection = {} if trusted else {'TORCH_FORCE_WEIGHTS_ONLY_LOAD': '1'}
+    with mock.patch.dict(os.environ, protection):
+        yield
 
 
 def _load(source: str, map_location: Any) -> Any:

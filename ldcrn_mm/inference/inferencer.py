@@ -23,10 +23,9 @@ from mmpose.structures import PoseDataSample, merge_data_samples, split_instance
 from rich.progress import track
 from torch import nn
 
-from ..checkpoint import load_weights, read_checkpoint, zoo
+from ..checkpoint import load_weights, read_checkpoint, weights_only, zoo
 from ..checkpoint.files import reason
 from ..deploy import is_exported, use_exported
-from ..training import launch
 from .boxes import boxes_per_picture, check_boxes
 from .inputs import Inputs, Picture, Video, name_of, open_inputs, read_picture
 from .outputs import Outputs
@@ -99,7 +98,7 @@ class TopdownInferencer(Pose2DInferencer):
                 raise FileNotFoundError(f'There is no config `{config}`.')
         if str(det_model).endswith('.py') and not det_weights:
             raise ValueError(f'The detector `{det_model}` needs a checkpoint.')
-        with launch.weights_only():
+        with weights_only():
             super().__init__(
                 model=model,
                 weights=weights,

@@ -5,8 +5,6 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -59,19 +57,6 @@ def _join_on_cpu(cfg: Config, launcher: str) -> None:
     unused = cfg.get('find_unused_parameters', False)
     wrapper.setdefault('broadcast_buffers', False)
     wrapper.setdefault('find_unused_parameters', unused)
-
-
-@contextmanager
-def weights_only() -> Iterator[None]:
-    """Lets no checkpoint run code, neither a file nor a download.
-
-    MMEngine leaves this to PyTorch, which protects by default for files but not for
-    downloads. PyTorch's switch ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` turns it off.
-    """
-    trusted = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' in os.environ
-    protection = {} if trusted else {'TORCH_FORCE_WEIGHTS_ONLY_LOAD': '1'}
-    with mock.patch.dict(os.environ, protection):
-        yield
 
 
 def type_name(part: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import hashlib
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from ldcrn_mm.checkpoint import load_weights, read_checkpoint
+from ldcrn_mm.checkpoint import load_weights, read_checkpoint, weights_only
 from ldcrn_mm.checkpoint.files import plain, to_bytes, write_whole
 
 CONTENT = dict(state_dict={'a.weight': torch.arange(3.0)}, meta=dict(epoch=3))
@@ -227,3 +228,21 @@ class TestWriting:
         with pytest.raises(OSError, match=f"No space .*'{tmp_path}/file'"):
             write_whole(b'content', tmp_path / 'file')
         assert [path.read_bytes() for path in tmp_path.iterdir()] == [b'old']
+
+
+def test_code_in_a_checkpoint_is_refused_unless_pytorchs_switch_is_set(
+    tmp_path, capsys, monkeypatch
+):
+    torch.save(Code(), tmp_path / 'code.pth')
+
+    with weights_only(), pytest.raises(UnpicklingError):
+        torch.load(tmp_path / 'code.pth', weights_only=False)
+    assert capsys.readouterr().out == ''
+
+    torch.load(tmp_path / 'code.pth', weights_only=False)
+    assert capsys.readouterr().out == 'run\n'
+
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    with weights_only():
+        torch.load(tmp_path / 'code.pth', weights_only=False)
+    assert capsys.readouterr().out == 'run\n'

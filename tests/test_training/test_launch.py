@@ -5,7 +5,6 @@ import sys
 import time
 import warnings
 from datetime import timedelta
-from pickle import UnpicklingError
 
 import pytest
 import torch
@@ -136,29 +135,6 @@ def test_a_hook_is_added_once_and_after_the_others(hook):
         launch.add_hook(cfg, kind)
 
     assert [part.type for part in cfg.custom_hooks] == [hook, 'ChannelsLastHook']
-
-
-class Code:
-    def __reduce__(self):
-        return print, ('run',)
-
-
-def test_code_in_a_checkpoint_is_refused_unless_pytorchs_switch_is_set(
-    tmp_path, capsys, monkeypatch
-):
-    torch.save(Code(), tmp_path / 'code.pth')
-
-    with launch.weights_only(), pytest.raises(UnpicklingError):
-        torch.load(tmp_path / 'code.pth', weights_only=False)
-    assert capsys.readouterr().out == ''
-
-    torch.load(tmp_path / 'code.pth', weights_only=False)
-    assert capsys.readouterr().out == 'run\n'
-
-    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
-    with launch.weights_only():
-        torch.load(tmp_path / 'code.pth', weights_only=False)
-    assert capsys.readouterr().out == 'run\n'
 
 
 def mixed(**wrapper):
