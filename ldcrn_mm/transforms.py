@@ -1,4 +1,4 @@
-"""The two transforms that the training pipelines need beside MMPose's."""
+"""The transforms that the training pipelines need beside MMPose's."""
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -90,3 +90,84 @@ class KeypointsFromZero(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}()'
+
+
+@TRANSFORMS.register_module()
+class RandomTruncation(BaseTransform):
+    """Cuts a person off, as the frame of a picture or a table does.
+
+    A random share of the box is kept. The picture beyond the line is black, and the
+    joints there have no weight. A person who would keep too few joints stays whole.
+    MMPose's ``RandomHalfBody`` moves the box only, so the network still sees the rest.
+
+    Place it before ``GetBBoxCenterScale``.
+
+    Required and modified keys: ``img``, ``bbox`` (1, 4), ``keypoints_visible`` (1, K).
+    Required: ``keypoints`` (1, K, 2).
+
+    Args:
+        prob: probability of a cut.
+        keep: least and greatest share of the box that is kept.
+        side_prob: probability of each of :attr:`SIDES` to be cut off.
+        min_keypoints: least number of labelled joints to keep.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    SIDES = ('bottom', 'top', 'left', 'right')
+
+    def __init__(
+        self,
+        prob: float = 0.3,
+        keep: tuple[float, float] = (0.35, 0.85),
+        side_prob: tuple[float, float, float, float] = (0.7, 0.06, 0.12, 0.12),
+        min_keypoints: int = 4,
+    ) -> None:
+        if not 0 <= prob <= 1:
+            raise ValueError(f'prob must be in [0, 1], got {prob}')
+        if not 0 < keep[0] <= keep[1] <= 1:
+            raise ValueError(f'keep must be ascending in (0, 1], got {keep}')
+        if len(side_prob) != 4 or min(side_prob) < 0 or abs(sum(side_prob) - 1) > 1e-6:
+            raise ValueError(
+                f'side_prob must be four probabilities with sum 1, got {side_prob}'
+            )
+        self.prob = prob
+        self.keep = keep
+        self.side_prob = side_prob
+        self.min_keypoints = min_keypoints
+
+    @cache_randomness
+    def _draw(self) -> tuple[bool, str, float]:
+        """Whether to cut, the side, and the share that is kept."""
+        side = self.SIDES[np.random.choice(4, p=self.side_prob)]
+        return np.random.rand() < self.prob, side, np.random.uniform(*self.keep)
+
+    def transform(self, results: dict) -> dict:
+        """Cuts the first person. Leaves the arrays of the caller alone."""
+        cut, side, share = self._draw()
+        if not cut:
+            return results
+        axis = int(side in ('top', 'bottom'))
+        near, far = results['bbox'][0, [axis, axis + 2]]
+        before = side in ('top', 'left')  # what lies before the line goes
+        share = 1 - share if before else share
+        line = near + share * (far - near)
+        coordinate = results['keypoints'][0, :, axis]
+        inside = coordinate > line if before else coordinate < line
+        visible = results['keypoints_visible'] * inside
+        if (visible > 0).sum() < self.min_keypoints:
+            return results
+        pixel = max(0, round(float(line)))
+        beyond = slice(pixel) if before else slice(pixel, None)
+        image, bbox = results['img'].copy(), results['bbox'].copy()
+        image[(slice(None),) * (1 - axis) + (beyond,)] = 0
+        bbox[0, axis if before else axis + 2] = line
+        results.update(img=image, bbox=bbox, keypoints_visible=visible)
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(prob={self.prob}, keep={self.keep}, '
+            f'side_prob={self.side_prob}, min_keypoints={self.min_keypoints})'
+        )

@@ -1,4 +1,4 @@
-"""Boxes drawn as the original draws them, and MPII's keypoints where they show."""
+"""Boxes drawn as the original draws them, MPII's keypoints, people cut off."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from mmpose.registry import DATASETS, TRANSFORMS
 
-from ldcrn_mm.transforms import ClippedGaussianBBoxTransform
+from ldcrn_mm.transforms import ClippedGaussianBBoxTransform, RandomTruncation
 
 NUM_BOXES = 40000
 
@@ -222,3 +222,77 @@ def test_keypoints_of_the_caller_are_left_alone():
     assert result['keypoints'].tolist() == [[[0.0, 0.0], [4.5, 2.0]]]
     assert keypoints.tolist() == [[[1.0, 1.0], [5.5, 3.0]]]
     assert repr(transform) == 'KeypointsFromZero()'
+
+
+@pytest.fixture
+def person():
+    """A grey picture of 100x80, a person of 40x60 and five joints down the middle."""
+    joints = [[40, y] for y in (15, 30, 45, 60, 75)]
+    return dict(
+        img=np.full((100, 80, 3), 7, np.uint8),
+        bbox=np.array([[20, 10, 60, 70]], np.float32),
+        keypoints=np.array([joints], np.float32),
+        keypoints_visible=np.array([[1, 1, 1, 0, 1]], np.float32),
+    )
+
+
+def cut_off(person, side, share, min_keypoints=1):
+    """The person with one share of the box kept."""
+    sides = [float(side == name) for name in RandomTruncation.SIDES]
+    transform = RandomTruncation(1, (share, share), sides, min_keypoints)
+    return transform({key: value.copy() for key, value in person.items()})
+
+
+@pytest.mark.parametrize(
+    ('side', 'bbox', 'left', 'visible'),
+    [
+        ('bottom', [20, 10, 60, 40], np.s_[:40], [1, 1, 0, 0, 0]),
+        ('top', [20, 40, 60, 70], np.s_[40:], [0, 0, 1, 0, 1]),
+        ('left', [40, 10, 60, 70], np.s_[:, 40:], None),
+        ('right', [20, 10, 40, 70], np.s_[:, :40], None),
+    ],
+)
+def test_what_lies_beyond_the_line_is_black_and_without_weight(
+    person, side, bbox, left, visible
+):
+    person['keypoints'][0, :, 0] += 1e-3 if side == 'left' else -1e-3
+    done = cut_off(person, side, 0.5)
+
+    expected = np.zeros_like(person['img'])
+    expected[left] = 7
+    np.testing.assert_array_equal(done['img'], expected)
+    np.testing.assert_allclose(done['bbox'], [bbox])
+    kept = [visible] if visible else person['keypoints_visible']
+    np.testing.assert_array_equal(done['keypoints_visible'], kept)
+    np.testing.assert_array_equal(done['keypoints'], person['keypoints'])
+
+
+def test_a_person_who_would_keep_too_few_joints_stays_whole(person):
+    assert cut_off(person, 'bottom', 0.5, 2)['img'].min() == 0
+    done = cut_off(person, 'bottom', 0.5, 3)
+
+    for key, value in person.items():
+        np.testing.assert_array_equal(done[key], value)
+
+
+def test_a_share_of_the_people_is_cut(person):
+    np.random.seed(0)
+    transform = RandomTruncation(0.3, min_keypoints=0)
+    cut = [transform(dict(person))['img'].min() == 0 for _ in range(2000)]
+
+    assert fraction(cut) == pytest.approx(0.3, abs=0.04)
+    assert person['img'].min() == 7  # the caller's picture is left alone
+
+
+@pytest.mark.parametrize(
+    ('argument', 'value'),
+    [
+        ('prob', 1.5),
+        ('keep', (0.8, 0.4)),
+        ('keep', (0, 1)),
+        ('side_prob', (1, 1, 0, 0)),
+    ],
+)
+def test_truncation_names_an_argument_out_of_range(argument, value):
+    with pytest.raises(ValueError, match=argument):
+        RandomTruncation(**{argument: value})
