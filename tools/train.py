@@ -81,7 +81,8 @@ def main() -> None:
     with weights_only():
         runner = Runner.from_cfg(cfg)
         runner.register_hook(resume.DropCodeHook())
-        runner.train()
+        with options.run_errors():
+            runner.train()
 
 
 if __name__ == '__main__':

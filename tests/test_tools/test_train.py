@@ -152,6 +152,26 @@ def test_what_cannot_be_done_ends_the_program_with_a_reason(
     assert re.search(words, message)
 
 
+@pytest.mark.parametrize(
+    'setting',
+    [
+        'model.data_preprocessor.std=[0,0,0]',
+        'optim_wrapper.optimizer.lr=1e30',  # the weights are NaN, the loss never was
+    ],
+)
+def test_a_run_that_diverges_ends_and_saves_nothing(
+    tool, tiny_config, tmp_path, setting
+):
+    options = ['--work-dir', tmp_path, '--cfg-options', setting]
+    with pytest.raises(SystemExit, match=r'epoch \d, iteration \d'):
+        tool('train.py', tiny_config, *options).main()
+
+    for path in tmp_path.glob('*.pth'):
+        checkpoint = torch.load(path)
+        for part in ('state_dict', 'ema_state_dict'):
+            assert all(x.isfinite().all() for x in checkpoint[part].values())
+
+
 @pytest.fixture
 def built(tool, tiny_config, tmp_path):
     """The config of a command line."""
