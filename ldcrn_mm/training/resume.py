@@ -12,8 +12,8 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpose.registry import HOOKS
 
-from ..checkpoint import read_checkpoint
-from ..checkpoint.files import require_finite
+from ..checkpoint import load_weights, read_checkpoint
+from ..checkpoint.files import require_backbone, require_finite, tensors_in
 
 RECORD = 'last_validation'  # beside MMEngine's last_checkpoint
 # What the last part of a metric's name says of it
@@ -64,6 +64,30 @@ def check_resumable(source: str) -> None:
             'Expected an epoch_N.pth of tools/train.py; best_*.pth and published '
             'files hold weights only. To start a new training from these weights, '
             f'leave --resume out and add --cfg-options load_from={source}'
+        )
+
+
+def check_weights(runner: Runner, source: str, resume: bool) -> None:
+    """Refuses a checkpoint whose weights do not fit the model or are not finite.
+
+    MMEngine only warns. A run that is resumed needs all weights, and a new one those of
+    the backbone.
+
+    Raises:
+        ValueError: says what does not fit.
+    """
+    checkpoint = read_checkpoint(source)
+    if resume:
+        load_weights(runner.model, checkpoint, source)
+        averages = checkpoint.get('ema_state_dict')
+        if averages:
+            require_finite(tensors_in(averages, source), source)
+        return
+    new = require_backbone(runner.model, checkpoint, source)
+    if new:
+        runner.logger.warning(
+            f'{len(new)} weights are not loaded from {source} and start anew, such as '
+            f'{new[0]}.'
         )
 
 
