@@ -110,7 +110,8 @@ def main() -> None:
             weights = read_checkpoint(args.checkpoint)
             load_weights(runner.model, weights, args.checkpoint)
         runner.logger.info(f'Load checkpoint from {args.checkpoint}')
-    metrics = runner.test()
+    with options.run_errors():
+        metrics = runner.test()
     if args.out and is_main_process():
         dump(metrics, args.out)
 

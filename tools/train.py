@@ -62,11 +62,14 @@ def build_config(args: argparse.Namespace) -> Config:
         launch.use_scaled_lr(cfg)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if cfg.get('resume') and not args.resume:
+        args.resume = cfg.get('load_from') or 'auto'
     if args.resume == 'auto':
         args.resume = resume.last_checkpoint(cfg.work_dir)
-    if args.resume:
+    cfg.resume = bool(args.resume)
+    if cfg.resume:
         resume.check_resumable(args.resume)
-        cfg.resume, cfg.load_from = True, args.resume
+        cfg.load_from = args.resume
     elif cfg.get('load_from'):
         find_checkpoint(cfg.load_from)
     data_files.check_data_files(cfg, ['train', 'val'])
@@ -80,8 +83,12 @@ def main() -> None:
     launch.set_launcher(cfg, args.launcher)
     with weights_only():
         runner = Runner.from_cfg(cfg)
+        if cfg.get('load_from'):
+            with options.user_errors():
+                resume.check_weights(runner, cfg.load_from, cfg.resume)
         runner.register_hook(resume.DropCodeHook())
-        runner.train()
+        with options.run_errors():
+            runner.train()
 
 
 if __name__ == '__main__':

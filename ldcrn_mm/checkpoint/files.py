@@ -5,7 +5,7 @@ import io
 import os
 import re
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -226,6 +226,42 @@ def load_weights(
             f'`{source}` is no checkpoint of {owner}. Of {len(own)} weights expected: '
             f'{", ".join(found)}.'
         )
+
+
+def require_backbone(
+    model: nn.Module, checkpoint: Mapping[str, Any], source: object
+) -> list[str]:
+    """Checks weights that a new training starts from: those of the backbone must fit.
+
+    Other parts may differ, such as a head for other keypoints. MMEngine leaves them
+    as they were initialised.
+
+    Args:
+        model: is not changed.
+        checkpoint: as for :func:`load_weights`.
+        source: where the checkpoint is from, for the error.
+
+    Returns:
+        Names of the model's weights that do not fit.
+
+    Raises:
+        ValueError: says how many weights of each part fit, or which are not finite.
+    """
+    model = model.module if is_model_wrapper(model) else model
+    state = tensors_in(checkpoint.get('state_dict', checkpoint), source)
+    require_finite(state, source)
+    own = model.state_dict()
+    counted = [name for name in own if not name.endswith('num_batches_tracked')]
+    new = [n for n in counted if n not in state or state[n].shape != own[n].shape]
+    all_of, new_of = (Counter(n.split('.')[0] for n in ns) for ns in (counted, new))
+    if new_of['backbone'] or len(new) == len(counted):
+        fitting = [f'{all_of[p] - new_of[p]} of {all_of[p]} in {p}' for p in all_of]
+        raise ValueError(
+            f'load_from=`{source}` does not fit the model in the config. Expected all '
+            'weights of the backbone (other parts may differ), found '
+            f'{", ".join(fitting)}. The first that does not fit is {new[0]}.'
+        )
+    return new
 
 
 @register_backend('atomic')

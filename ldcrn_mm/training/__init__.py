@@ -2,6 +2,7 @@
 
 from .distillation import DistilledPoseEstimator
 from .distributed import AnyDeviceDistributedDataParallel, AverageLossHook
+from .finite import FiniteHook
 from .muon import ConvMuon, ConvMuonOptimWrapperConstructor
 from .precision import BFloat16OptimWrapper, ChannelsLastHook
 from .resume import SafeCheckpointHook
@@ -14,5 +15,6 @@ __all__ = [
     'ConvMuon',
     'ConvMuonOptimWrapperConstructor',
     'DistilledPoseEstimator',
+    'FiniteHook',
     'SafeCheckpointHook',
 ]

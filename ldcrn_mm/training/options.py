@@ -3,9 +3,11 @@
 import argparse
 import ast
 import difflib
+import errno
 import inspect
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -263,3 +265,26 @@ def user_errors() -> Iterator[None]:
         yield
     except (FileNotFoundError, ImportError, ValueError) as error:
         sys.exit(f'{Path(sys.argv[0]).name}: error: {error}')
+
+
+@contextmanager
+def run_errors() -> Iterator[None]:
+    """Ends a run with one line where it diverged, was interrupted or the disk is full.
+
+    MMEngine turns Ctrl-C while it formats a config into a ``SyntaxError``.
+    """
+    name = Path(sys.argv[0]).name
+    try:
+        yield
+    except FloatingPointError as error:
+        sys.exit(f'{name}: error: {error}')
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.exit(f'{name}: error: {error}')
+    except (KeyboardInterrupt, SyntaxError) as error:
+        causes = (error, error.__context__)
+        if not any(isinstance(cause, KeyboardInterrupt) for cause in causes):
+            raise
+        print(f'{name}: interrupted', file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)

@@ -12,7 +12,8 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpose.registry import HOOKS
 
-from ..checkpoint import read_checkpoint
+from ..checkpoint import load_weights, read_checkpoint
+from ..checkpoint.files import require_backbone, require_finite, tensors_in
 
 RECORD = 'last_validation'  # beside MMEngine's last_checkpoint
 # What the last part of a metric's name says of it
@@ -66,6 +67,30 @@ def check_resumable(source: str) -> None:
         )
 
 
+def check_weights(runner: Runner, source: str, resume: bool) -> None:
+    """Refuses a checkpoint whose weights do not fit the model or are not finite.
+
+    MMEngine only warns. A run that is resumed needs all weights, and a new one those of
+    the backbone.
+
+    Raises:
+        ValueError: says what does not fit.
+    """
+    checkpoint = read_checkpoint(source)
+    if resume:
+        load_weights(runner.model, checkpoint, source)
+        averages = checkpoint.get('ema_state_dict')
+        if averages:
+            require_finite(tensors_in(averages, source), source)
+        return
+    new = require_backbone(runner.model, checkpoint, source)
+    if new:
+        runner.logger.warning(
+            f'{len(new)} weights are not loaded from {source} and start anew, such as '
+            f'{new[0]}.'
+        )
+
+
 class DropCodeHook(Hook):
     """Removes from loaded checkpoints the configs that others run as Python.
 
@@ -91,6 +116,7 @@ class SafeCheckpointHook(CheckpointHook):
       writes the new one.
     * A resumed run does the validation that a kill cut short. The file
       ``last_validation`` in the work dir has the epoch or iteration of the last one.
+    * Weights, or averages of weights, that are not finite are never written.
     * Without a ``rule``, the best is the lowest value of EPE, NME, MPJPE and losses,
       and the highest of AP, AR, PCK, AUC and accuracies.
 
@@ -138,6 +164,19 @@ class SafeCheckpointHook(CheckpointHook):
         self._set_best_paths(self._best_paths(info))
         self._remove_replaced(info)
         note_validation(runner)
+
+    def before_save_checkpoint(
+        self, runner: Runner, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuses weights that are not finite, also those that ``EMAHook`` adds."""
+        for part in ('state_dict', 'ema_state_dict'):
+            try:
+                require_finite(checkpoint.get(part) or {}, part)
+            except ValueError as error:
+                raise FloatingPointError(
+                    f'no checkpoint is written after epoch {runner.epoch}, iteration '
+                    f'{runner.iter}: {error}'
+                ) from error
 
     def _best_paths(self, info: dict[str, Any]) -> dict[str, str | None]:
         """Where the best checkpoints by each metric are, as the message hub has it."""

@@ -14,7 +14,12 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from ldcrn_mm.checkpoint import load_weights, read_checkpoint, weights_only
-from ldcrn_mm.checkpoint.files import plain, to_bytes, write_whole
+from ldcrn_mm.checkpoint.files import (
+    plain,
+    require_backbone,
+    to_bytes,
+    write_whole,
+)
 
 CONTENT = dict(state_dict={'a.weight': torch.arange(3.0)}, meta=dict(epoch=3))
 
@@ -246,3 +251,47 @@ def test_code_in_a_checkpoint_is_refused_unless_pytorchs_switch_is_set(
     with weights_only():
         torch.load(tmp_path / 'code.pth', weights_only=False)
     assert capsys.readouterr().out == 'run\n'
+
+
+PARTS = nn.ModuleDict(
+    dict(backbone=nn.Linear(2, 3), neck=nn.Linear(3, 3), head=nn.Linear(3, 5))
+)
+
+
+def state(**changes):
+    changes = {name.replace('_', '.'): value for name, value in changes.items()}
+    return {**PARTS.state_dict(), **changes}
+
+
+class TestStartingFrom:
+    """What ``load_from`` takes: the backbone fits, and the rest may differ."""
+
+    @pytest.mark.parametrize(
+        ('state', 'new'),
+        [
+            (state(), []),
+            (state(head_weight=torch.ones(7, 3)), ['head.weight']),  # other keypoints
+            ({f'module.{n}': w for n, w in state().items()}, []),
+            (
+                {n: w for n, w in state().items() if n.startswith('backbone')},
+                ['neck.weight', 'neck.bias', 'head.weight', 'head.bias'],
+            ),
+            (state(teacher_weight=torch.ones(1)), []),
+        ],
+    )
+    def test_fitting_weights(self, state, new):
+        assert require_backbone(PARTS, dict(state_dict=state), 'a.pth') == new
+
+    @pytest.mark.parametrize(
+        ('state', 'words'),
+        [
+            ({}, 'no state dict'),
+            ({f'module.module.{n}': w for n, w in state().items()}, '0 of 2 in head'),
+            (state(backbone_weight=torch.ones(4, 2)), r'1 of 2 in backbone.*e\.weight'),
+            (dict(conv1=torch.ones(1)), '0 of 2 in backbone, 0 of 2 in neck'),
+            (state(backbone_bias=torch.full((3,), np.nan)), 'backbone.bias'),
+        ],
+    )
+    def test_others(self, state, words):
+        with pytest.raises(ValueError, match=words):
+            require_backbone(PARTS, dict(state_dict=state), 'a.pth')

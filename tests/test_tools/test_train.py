@@ -152,6 +152,58 @@ def test_what_cannot_be_done_ends_the_program_with_a_reason(
     assert re.search(words, message)
 
 
+@pytest.mark.parametrize(
+    'setting',
+    [
+        'model.data_preprocessor.std=[0,0,0]',
+        'optim_wrapper.optimizer.lr=1e30',  # the weights are NaN, the loss never was
+    ],
+)
+def test_a_run_that_diverges_ends_and_saves_nothing(
+    tool, tiny_config, tmp_path, setting
+):
+    options = ['--work-dir', tmp_path, '--cfg-options', setting]
+    with pytest.raises(SystemExit, match=r'epoch \d, iteration \d'):
+        tool('train.py', tiny_config, *options).main()
+
+    for path in tmp_path.glob('*.pth'):
+        checkpoint = torch.load(path)
+        for part in ('state_dict', 'ema_state_dict'):
+            assert all(x.isfinite().all() for x in checkpoint[part].values())
+
+
+def prefixed(name, weight):
+    return f'module.{name}', weight
+
+
+def ruined(name, weight):
+    return name, weight * float('nan')
+
+
+@pytest.mark.parametrize(
+    ('option', 'part', 'change', 'words'),
+    [
+        (['--resume', '{path}'], 'state_dict', prefixed, 'backbone'),
+        (['--resume', '{path}'], 'state_dict', ruined, 'not finite'),
+        (['--resume', '{path}'], 'ema_state_dict', ruined, 'not finite'),
+        (['--cfg-options', 'load_from={path}'], 'state_dict', prefixed, 'backbone'),
+        (['--cfg-options', 'load_from={path}'], 'state_dict', ruined, 'not finite'),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_before_the_first_step(
+    tool, tiny_config, trained, tmp_path, option, part, change, words
+):
+    checkpoint = torch.load(trained / 'epoch_3.pth')
+    content = dict(change(*item) for item in checkpoint[part].items())
+    checkpoint[part] = {f'module.{n}': w for n, w in content.items()}
+    path = tmp_path / 'epoch_3.pth'
+    torch.save(checkpoint, path)
+    option = [word.format(path=path) for word in option]
+
+    with pytest.raises(SystemExit, match=f'error: .*{path}.*{words}'):
+        tool('train.py', tiny_config, '--work-dir', tmp_path / 'work', *option).main()
+
+
 @pytest.fixture
 def built(tool, tiny_config, tmp_path):
     """The config of a command line."""

@@ -268,6 +268,47 @@ def test_what_a_user_can_mend_ends_the_program_without_a_traceback(monkeypatch):
         raise KeyError('a bug')
 
 
+def interrupted_while_formatting():
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        raise SyntaxError('four hundred lines')  # noqa: B904
+
+
+def raising(error):
+    def act():
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ('act', 'code', 'words'),
+    [
+        (raising(FloatingPointError('the loss')), 'some.py: error: the loss', ''),
+        (
+            raising(OSError(28, 'full', 'a.pth')),
+            "some.py: error: [Errno 28] full: 'a.pth'",
+            '',
+        ),
+        (raising(KeyboardInterrupt()), 130, 'interrupted'),
+        (interrupted_while_formatting, 130, 'interrupted'),
+    ],
+)
+def test_a_run_ends_with_one_line(monkeypatch, capsys, act, code, words):
+    monkeypatch.setattr(sys, 'argv', ['some.py'])
+    with pytest.raises(SystemExit) as ended, options.run_errors():
+        act()
+    assert ended.value.code == code
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('error', [SyntaxError('a bug'), OSError(13, 'denied')])
+def test_what_else_ends_a_run_keeps_its_traceback(error):
+    with pytest.raises(type(error)), options.run_errors():
+        raise error
+
+
 @pytest.mark.parametrize('tool', ['train.py', 'test.py'])
 def test_the_options_are_those_of_mmpose(root, tool):
     theirs, ours, shared = (
