@@ -11,6 +11,6 @@ Not imported with the package, because it needs all of MMPose's inference API::
 
 from .boxes import read_boxes
 from .inferencer import TopdownInferencer
-from .inputs import Video, open_inputs
+from .inputs import InputWarning, Video, open_inputs
 
-__all__ = ['TopdownInferencer', 'Video', 'open_inputs', 'read_boxes']
+__all__ = ['InputWarning', 'TopdownInferencer', 'Video', 'open_inputs', 'read_boxes']
