@@ -14,8 +14,8 @@ People are in the boxes given or detected, by default by MMPose's RTMDet, which 
 downloaded once. With --det none the whole picture is one person. OUT_DIR gets
 visualizations/ with the pictures or the video, and predictions/ with a json file for
 each: a list of people with keypoints in pixels, keypoint_scores, bbox and bbox_score,
-or for a video a list of frame_id and instances. Pictures that cannot be used are listed
-at the end, and the exit status is 1.
+or for a video a list of frame_id and instances. results.json has everybody in COCO's
+format. Pictures that cannot be used are listed at the end, and the exit status is 1.
 """
 
 import argparse
@@ -131,7 +131,10 @@ def predict(args: argparse.Namespace) -> int:
     kind = 'Pictures' if are_pictures else 'Frames'
     print(f'{kind}: {num_pictures}, people: {num_people}')
     if args.out_dir:
-        print(f'Results: {args.out_dir}/visualizations, {args.out_dir}/predictions')
+        print(
+            f'Results: {args.out_dir}/visualizations, {args.out_dir}/predictions, '
+            f'{args.out_dir}/results.json'
+        )
     for error in skipped:
         print(f'Skipped: {error}', file=sys.stderr)
     return 1 if skipped else 0

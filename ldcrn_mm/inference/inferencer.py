@@ -36,7 +36,7 @@ from .inputs import (
     open_inputs,
     read_picture,
 )
-from .outputs import Outputs
+from .outputs import CocoResults, Outputs
 
 ESCAPE = 27  # the key
 
@@ -200,7 +200,8 @@ class TopdownInferencer(Pose2DInferencer):
             inputs: see :func:`open_inputs`.
             return_datasamples: yield data samples instead of plain Python types.
             batch_size: number of people that go through the network at once.
-            out_dir: folder for ``visualizations/NAME`` and ``predictions/NAME.json``.
+            out_dir: folder for ``visualizations/NAME``, ``predictions/NAME.json`` and
+                ``results.json``, all of a call in COCO's format.
             **kwargs: as in MMPose, and ``bboxes``: an (N, 4) array of corners x1, y1,
                 x2, y2 in pixels for every picture, or one for each picture, or (N, 5)
                 with scores.
@@ -231,7 +232,11 @@ class TopdownInferencer(Pose2DInferencer):
             num_pictures = None if isinstance(inputs, Video) else len(inputs)
             finding['bboxes'] = boxes_per_picture(finding['bboxes'], num_pictures)
         vis_dir, pred_dir = drawing.pop('vis_out_dir', None), saving.get('pred_out_dir')
-        outputs = Outputs(inputs, vis_dir, pred_dir)
+        results = None
+        if out_dir is not None:
+            file, kpt_thr = Path(out_dir, 'results.json'), drawing.get('kpt_thr', 0.3)
+            results = CocoResults(file, self.model.dataset_meta, kpt_thr)
+        outputs = Outputs(inputs, vis_dir, pred_dir, results)
         return self._results(
             inputs, outputs, return_datasamples, batch_size, finding, drawing
         )
@@ -274,7 +279,7 @@ class TopdownInferencer(Pose2DInferencer):
                 people, drawn = _plain(sample.pred_instances), None
                 if return_vis or show or outputs.vis_dir:
                     drawn = self._draw(picture, name, sample, **drawing)
-                outputs.add(name, drawn, people)
+                outputs.add(name, picture, drawn, people)
                 yield dict(
                     predictions=[sample if return_datasamples else people],
                     visualization=[drawn] if return_vis else [],

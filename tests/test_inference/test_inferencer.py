@@ -9,6 +9,7 @@ import pytest
 from mmengine.config import Config
 from mmpose.apis import MMPoseInferencer, inference_topdown
 from mmpose.apis.inferencers.utils import default_det_models
+from pycocotools.coco import COCO
 
 from ldcrn_mm.deploy.export import export_onnx, export_openvino
 from ldcrn_mm.inference import InputWarning, TopdownInferencer, open_inputs, read_boxes
@@ -266,6 +267,59 @@ class TestPictures:
     def test_what_does_not_exist_is_an_error_at_once(self, inferencer):
         with pytest.raises(FileNotFoundError, match='nowhere'):
             inferencer('nowhere.jpg')
+
+
+class TestResults:
+    """``results.json``. pycocotools and our own reader are the oracles."""
+
+    def test_pycocotools_and_the_reader_of_boxes_know_everybody(
+        self, inferencer, folder, tmp_path, network
+    ):
+        boxes = [[], BOXES]
+        scored = [[], np.column_stack([BOXES, [0.25, 0.5, 0.75, 1]])]
+        options = dict(out_dir=tmp_path / 'out', bboxes=scored, kpt_thr=0.01)
+        _, (people,) = (
+            one['predictions'] for one in run(inferencer, folder, **options)
+        )
+        file = tmp_path / 'out/results.json'
+        coco = COCO(file)
+        images = coco.loadImgs([1, 2])
+        assert [image['file_name'] for image in images] == ['a.jpg', 'b.png']
+        assert {(image['width'], image['height']) for image in images} == {(160, 120)}
+        (person,) = coco.loadCats(coco.getCatIds(['person']))
+        assert person['keypoints'][:2] == ['nose', 'left_eye']
+        assert [16, 14] in person['skeleton']  # COCO's left ankle and knee
+        assert not coco.getAnnIds([1])
+        annotations = coco.loadAnns(coco.getAnnIds([2], [1], iscrowd=False))
+        for one, expected in zip(annotations, people, strict=True):
+            scores = np.array(expected['keypoint_scores'])
+            triples = np.reshape(one['keypoints'], (-1, 3))
+            np.testing.assert_array_equal(triples[:, :2], expected['keypoints'])
+            np.testing.assert_array_equal(triples[:, 2], 2 * (scores >= 0.01))
+            assert one['num_keypoints'] == (scores >= 0.01).sum()
+            assert one['keypoint_scores'] == expected['keypoint_scores']
+            score = expected['bbox_score'] * scores.mean()
+            assert one['score'] == pytest.approx(score)
+            assert one['area'] == one['bbox'][2] * one['bbox'][3]
+        found = read_boxes(file, open_inputs(folder))
+        for one, expected in zip(found, boxes, strict=True):
+            np.testing.assert_array_equal(one, expected)
+
+    def test_what_is_done_is_kept_when_it_stops(self, inferencer, video, tmp_path):
+        results = inferencer(video, out_dir=tmp_path)
+        next(results), next(results)
+        assert not (tmp_path / 'results.json').exists()
+        results.close()
+        coco = COCO(tmp_path / 'results.json')
+        names = [image['file_name'] for image in coco.loadImgs(coco.getImgIds())]
+        assert names == ['walk_000000.jpg', 'walk_000001.jpg']
+        assert len(coco.getAnnIds()) == 2
+
+    def test_no_results_no_file(self, inferencer, folder, tmp_path):
+        (folder / 'a.jpg').write_text('not a picture')
+        with pytest.raises(ValueError, match='not a picture'):
+            run(inferencer, folder / 'a.jpg', out_dir=tmp_path / 'out')
+        assert not (tmp_path / 'out').exists()
 
 
 class TestVideos:
