@@ -141,16 +141,13 @@ class Outputs:
             if self.video:
                 path = path.with_stem(f'{Path(self.video.name).stem}_{path.stem}')
             self._results.add(path.name, picture.shape[1::-1], people)
-        if drawing:
-            drawing.parent.mkdir(parents=True, exist_ok=True)
-            drawn = mmcv.rgb2bgr(drawn)
         if self.video:
             self._frames.append(dict(frame_id=len(self._frames), instances=people))
             if drawing:
                 self._write_frame(drawing, drawn)
             return
         if drawing:
-            drawing.write_bytes(cv2.imencode(drawing.suffix, drawn)[1])
+            write_drawing(drawing, drawn)
         if predictions:
             _dump(people, predictions)
 
@@ -178,10 +175,17 @@ class Outputs:
             str(file).encode()  # an error: OpenCV crashes on names that are not UTF-8
             code = cv2.VideoWriter_fourcc(*'mp4v')
             size = frame.shape[1::-1]
+            file.parent.mkdir(parents=True, exist_ok=True)
             self._writer = cv2.VideoWriter(str(file), code, self.video.fps, size)
             if not self._writer.isOpened():
                 raise OSError(f'OpenCV cannot write `{file}`')
-        self._writer.write(frame)
+        self._writer.write(mmcv.rgb2bgr(frame))
+
+
+def write_drawing(file: Path, drawn: np.ndarray) -> None:
+    """Writes a picture (H, W, 3), uint8, RGB."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(cv2.imencode(file.suffix, mmcv.rgb2bgr(drawn))[1])
 
 
 def _dump(content: list[dict], file: Path) -> None:
