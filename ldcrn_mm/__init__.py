@@ -8,7 +8,12 @@ References:
     human pose estimation", J. Real-Time Image Processing, 2020.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .host import check_host
+
+if TYPE_CHECKING:
+    from .inference import predict as predict
 
 __version__ = '0.1.0'
 
@@ -24,3 +29,12 @@ from .registry import make_resolvable  # noqa: E402
 make_resolvable()
 
 __all__ = ['__version__', 'metrics', 'models', 'registry', 'training', 'transforms']
+
+
+def __getattr__(name: str) -> Any:
+    """Imports :func:`predict` when it is used: it needs MMPose's inference API."""
+    if name != 'predict':
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from .inference import predict
+
+    return predict

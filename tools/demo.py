@@ -5,25 +5,30 @@
     python tools/demo.py photo.jpg CONFIG CHECKPOINT --bboxes 50,20,210,400
     python tools/demo.py photo.jpg CONFIG EXPORTED.onnx
     python tools/demo.py folder/ CONFIG CHECKPOINT --bbox-file annotations.json
-    python tools/demo.py video.mp4 CONFIG CHECKPOINT --det-config C --det-checkpoint K
+    python tools/demo.py video.mp4 CONFIG CHECKPOINT --det rtmdet-m
+    python tools/demo.py portrait.jpg --det none
     python tools/demo.py webcam:0 CONFIG CHECKPOINT --show
 
 CONFIG may also be the name of a model. Without it, the published LDCRN is used.
-People are in the boxes given or detected. Without either, the whole picture is one
-person. OUT_DIR gets visualizations/ with the pictures or the video, and predictions/
-with a json file for each: a list of people with keypoints in pixels, keypoint_scores,
-bbox and bbox_score, or for a video a list of frame_id and instances. Pictures that
-cannot be used are listed at the end, and the exit status is 1.
+People are in the boxes given or detected, by default by MMPose's RTMDet, which is
+downloaded once. With --det none the whole picture is one person. OUT_DIR gets
+visualizations/ with the pictures or the video, and predictions/ with a json file for
+each: a list of people with keypoints in pixels, keypoint_scores, bbox and bbox_score,
+or for a video a list of frame_id and instances. results.json has everybody in COCO's
+format. Pictures that cannot be used are listed at the end, and the exit status is 1.
 """
 
 import argparse
+import functools
 import re
 import sys
+import warnings
+from collections.abc import Callable
 
 from mmengine.logging import MMLogger
 
 from ldcrn_mm.checkpoint import zoo
-from ldcrn_mm.inference import TopdownInferencer, open_inputs, read_boxes
+from ldcrn_mm.inference import InputWarning, TopdownInferencer, open_inputs, read_boxes
 from ldcrn_mm.training.options import add_settings, config_with
 
 
@@ -42,8 +47,13 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     any_of = parser.add_mutually_exclusive_group().add_argument
     any_of('--bboxes', nargs='+', type=box, metavar='X1,Y1,X2,Y2', help='in pixels')
     any_of('--bbox-file', help="json file in COCO's format, annotations or detections")
-    any_of('--det-config', help='config file of a detector of MMDetection')
-    add('--det-checkpoint', help="the detector's checkpoint")
+    any_of(
+        '--det',
+        '--det-config',
+        metavar='DETECTOR',
+        help="MMDetection's name or config, an exported RTMDet (.onnx, .xml) or none",
+    )
+    add('--det-weights', '--det-checkpoint', help="the detector's checkpoint")
     score = dict(type=float, default=0.3)
     add('--bbox-thr', **score, help='detections have to score more (%(default)s)')
     add('--nms-thr', **score, help='IoU of detections to merge (%(default)s)')
@@ -57,8 +67,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     # keeps a box that begins with a minus from being taken for an option.
     words = [f' {word}' if re.match(r'-[\d.]+,', word) else word for word in argv]
     args = parser.parse_intermixed_args(words)
-    if bool(args.det_config) != bool(args.det_checkpoint):
-        parser.error('--det-config and --det-checkpoint go together')
+    if args.det_weights and not args.det:
+        parser.error('--det-weights needs --det')
     if not (args.show or args.out_dir):
         args.out_dir = 'outputs/demo'
     return args
@@ -84,8 +94,8 @@ def open_model(args: argparse.Namespace, show_progress: bool) -> TopdownInferenc
         config,
         checkpoint,
         args.device,
-        det_model=args.det_config,
-        det_weights=args.det_checkpoint,
+        det_model=args.det,
+        det_weights=args.det_weights,
         show_progress=show_progress,
     )
 
@@ -121,17 +131,33 @@ def predict(args: argparse.Namespace) -> int:
     kind = 'Pictures' if are_pictures else 'Frames'
     print(f'{kind}: {num_pictures}, people: {num_people}')
     if args.out_dir:
-        print(f'Results: {args.out_dir}/visualizations, {args.out_dir}/predictions')
+        print(
+            f'Results: {args.out_dir}/visualizations, {args.out_dir}/predictions, '
+            f'{args.out_dir}/results.json'
+        )
     for error in skipped:
         print(f'Skipped: {error}', file=sys.stderr)
     return 1 if skipped else 0
+
+
+def note(
+    show: Callable, message: Warning, category: type[Warning], *where: object
+) -> None:
+    """Shows ours in one line."""
+    if issubclass(category, InputWarning):
+        print(f'Note: {message}', file=sys.stderr)
+    else:
+        show(message, category, *where)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(sys.argv[1:] if argv is None else argv)
     MMLogger.get_current_instance().setLevel('WARNING')
     try:
-        return predict(args)
+        with warnings.catch_warnings():
+            warnings.simplefilter('always', InputWarning)
+            warnings.showwarning = functools.partial(note, warnings.showwarning)
+            return predict(args)
     except (ImportError, OSError, ValueError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1

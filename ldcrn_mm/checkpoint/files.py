@@ -1,5 +1,6 @@
 """Checkpoint files: read without running code, loaded strictly, written whole."""
 
+import functools
 import hashlib
 import io
 import os
@@ -13,6 +14,7 @@ from typing import Any
 from unittest import mock
 from urllib.error import URLError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ from torch import Tensor, nn
 from .zoo import SCHEME, locate
 
 HASH = re.compile(r'-([0-9a-f]{8,64})\.pth$')  # NAME-HASH.pth, as in torch.hub
+TIMEOUT = 30  # seconds that a server may stay silent
 
 
 def find_checkpoint(source: str | Path) -> str:
@@ -58,7 +61,7 @@ def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
     source = find_checkpoint(source)
     try:
         content = _load(source, map_location)
-    except URLError as error:
+    except (TimeoutError, URLError) as error:
         raise FileNotFoundError(f'cannot download {source}: {error}') from error
     except OSError:
         raise
@@ -111,7 +114,10 @@ def _download(address: str) -> Path:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         named = HASH.search(path.name)
-        torch.hub.download_url_to_file(address, str(path), named and named[1])
+        # PyTorch would wait for ever for a server that does not answer.
+        limited = functools.partial(urlopen, timeout=TIMEOUT)
+        with mock.patch('torch.hub.urlopen', limited):
+            torch.hub.download_url_to_file(address, str(path), named and named[1])
     return path
 
 

@@ -11,6 +11,15 @@ Not imported with the package, because it needs all of MMPose's inference API::
 
 from .boxes import read_boxes
 from .inferencer import TopdownInferencer
-from .inputs import Video, open_inputs
+from .inputs import InputWarning, Video, open_inputs
+from .predict import Person, predict
 
-__all__ = ['TopdownInferencer', 'Video', 'open_inputs', 'read_boxes']
+__all__ = [
+    'InputWarning',
+    'Person',
+    'TopdownInferencer',
+    'Video',
+    'open_inputs',
+    'predict',
+    'read_boxes',
+]

@@ -3,9 +3,9 @@
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, ClassVar
 
 import cv2
@@ -24,11 +24,19 @@ from rich.progress import track
 from torch import nn
 
 from ..checkpoint import load_weights, read_checkpoint, weights_only, zoo
-from ..checkpoint.files import reason
 from ..deploy import is_exported, use_exported
 from .boxes import boxes_per_picture, check_boxes
-from .inputs import Inputs, Picture, Video, name_of, open_inputs, read_picture
-from .outputs import Outputs
+from .detector import WHOLE_PICTURE, Detector, default_detector, open_detector
+from .inputs import (
+    Inputs,
+    InputWarning,
+    Picture,
+    Video,
+    name_of,
+    open_inputs,
+    read_picture,
+)
+from .outputs import CocoResults, Outputs
 
 ESCAPE = 27  # the key
 
@@ -40,7 +48,8 @@ class TopdownInferencer(Pose2DInferencer):
 
     * ``bboxes=`` works, and goes before the detector. MMPose ignores it for top-down
       models (open-mmlab/mmpose#3233).
-    * Without ``det_model`` the whole picture is the box, and nothing is downloaded.
+    * The default detector is opened, and once downloaded, for the first picture without
+      boxes. If it cannot be had, a warning says so, and the whole picture is the box.
     * If the detector finds nobody, the result is empty. MMPose takes the whole picture.
     * The people of a picture go through the network in batches.
     * No checkpoint runs code, and one that does not fit the config is an error.
@@ -55,8 +64,9 @@ class TopdownInferencer(Pose2DInferencer):
             those published under the name.
         device: by default a GPU if there is one.
         scope: package whose model zoo has the name.
-        det_model: config path or name of an MMDetection model.
-        det_weights: checkpoint of the detector.
+        det_model: detector, see :func:`open_detector`. By default MMPose's for people.
+            ``'none'`` takes the whole picture for one person.
+        det_weights: checkpoint of the detector. By default the published one.
         det_cat_ids: the detector's label or labels of what has keypoints.
         show_progress: show a progress bar.
 
@@ -93,18 +103,15 @@ class TopdownInferencer(Pose2DInferencer):
             model = zoo.DEFAULT
         if isinstance(model, str) and zoo.knows(model):
             model, weights = zoo.find(model, weights)
-        for config in (model, det_model):
-            if str(config).endswith('.py') and not Path(config).is_file():
-                raise FileNotFoundError(f'There is no config `{config}`.')
-        if str(det_model).endswith('.py') and not det_weights:
-            raise ValueError(f'The detector `{det_model}` needs a checkpoint.')
+        if str(model).endswith('.py') and not Path(model).is_file():
+            raise FileNotFoundError(f'There is no config `{model}`.')
         with weights_only():
             super().__init__(
                 model=model,
                 weights=weights,
                 device=device,
                 scope=scope,
-                det_model=det_model or 'whole_image',
+                det_model=det_model,
                 det_weights=det_weights,
                 det_cat_ids=det_cat_ids,
                 show_progress=show_progress,
@@ -121,17 +128,31 @@ class TopdownInferencer(Pose2DInferencer):
             ) from error
 
     def _init_detector(
-        self, det_model: str, det_weights: str | None, **kwargs: Any
+        self,
+        det_model: str | None,
+        det_weights: str | None,
+        det_cat_ids: int | Sequence[int],
+        device: str | None,
     ) -> None:
-        """MMPose's, with one kind of error for all that PyTorch raises."""
+        """Opens the detector, the default one only when it is needed."""
+        self.detector: Detector | None = None
+        self._use_default, self._device = det_model is None, device
+        if det_model is None and det_weights:
+            raise ValueError('`det_weights` needs a `det_model`.')
+        if det_model not in (None, *WHOLE_PICTURE):
+            labels = np.atleast_1d(det_cat_ids)
+            self.detector = open_detector(det_model, det_weights, device, labels)
+
+    def _open_default_detector(self) -> None:
+        self._use_default = False
         try:
-            super()._init_detector(det_model, det_weights, **kwargs)
-        except (EOFError, RuntimeError, UnpicklingError) as error:
-            checkpoint = f' with the checkpoint `{det_weights}`' if det_weights else ''
-            raise ValueError(
-                f'The detector `{det_model}`{checkpoint} cannot be loaded (with '
-                f'weights_only=True): {reason(error)}'
-            ) from error
+            self.detector = default_detector(self.cfg, self._device)
+        except ValueError as error:
+            warnings.warn(
+                f'The whole picture is taken for one person, as {error}',
+                InputWarning,
+                stacklevel=2,
+            )
 
     def _init_model(
         self, cfg: Config, weights: str | None, device: str = 'cpu'
@@ -179,7 +200,8 @@ class TopdownInferencer(Pose2DInferencer):
             inputs: see :func:`open_inputs`.
             return_datasamples: yield data samples instead of plain Python types.
             batch_size: number of people that go through the network at once.
-            out_dir: folder for ``visualizations/NAME`` and ``predictions/NAME.json``.
+            out_dir: folder for ``visualizations/NAME``, ``predictions/NAME.json`` and
+                ``results.json``, all of a call in COCO's format.
             **kwargs: as in MMPose, and ``bboxes``: an (N, 4) array of corners x1, y1,
                 x2, y2 in pixels for every picture, or one for each picture, or (N, 5)
                 with scores.
@@ -210,7 +232,11 @@ class TopdownInferencer(Pose2DInferencer):
             num_pictures = None if isinstance(inputs, Video) else len(inputs)
             finding['bboxes'] = boxes_per_picture(finding['bboxes'], num_pictures)
         vis_dir, pred_dir = drawing.pop('vis_out_dir', None), saving.get('pred_out_dir')
-        outputs = Outputs(inputs, vis_dir, pred_dir)
+        results = None
+        if out_dir is not None:
+            file, kpt_thr = Path(out_dir, 'results.json'), drawing.get('kpt_thr', 0.3)
+            results = CocoResults(file, self.model.dataset_meta, kpt_thr)
+        outputs = Outputs(inputs, vis_dir, pred_dir, results)
         return self._results(
             inputs, outputs, return_datasamples, batch_size, finding, drawing
         )
@@ -253,7 +279,7 @@ class TopdownInferencer(Pose2DInferencer):
                 people, drawn = _plain(sample.pred_instances), None
                 if return_vis or show or outputs.vis_dir:
                     drawn = self._draw(picture, name, sample, **drawing)
-                outputs.add(name, drawn, people)
+                outputs.add(name, picture, drawn, people)
                 yield dict(
                     predictions=[sample if return_datasamples else people],
                     visualization=[drawn] if return_vis else [],
@@ -265,13 +291,13 @@ class TopdownInferencer(Pose2DInferencer):
         self, picture: np.ndarray, bbox_thr: float = 0.3, nms_thr: float = 0.3
     ) -> np.ndarray:
         """The detector's boxes (N, 5), best first, or the picture's."""
-        height, width = picture.shape[:2]
+        if self._use_default:
+            self._open_default_detector()
         if self.detector is None:
+            height, width = picture.shape[:2]
             return np.array([[0, 0, width, height, 1]], np.float32)
-        (found,) = self.detector(picture, return_datasamples=True)['predictions']
-        found = found.pred_instances.cpu().numpy()
-        wanted = np.isin(found.labels, self.det_cat_ids) & (found.scores > bbox_thr)
-        boxes = np.column_stack([found.bboxes, found.scores])[wanted]
+        boxes = self.detector(picture)
+        boxes = boxes[boxes[:, 4] > bbox_thr]
         return boxes[nms(boxes, nms_thr)]
 
     @torch.no_grad()

@@ -9,14 +9,20 @@ from urllib.request import urlopen
 import cv2
 import numpy as np
 
+from ..checkpoint.files import TIMEOUT
+
 Picture = str | np.ndarray
+
+
+class InputWarning(UserWarning):
+    """Something was left out or taken another way than might be expected."""
+
 
 # Not from `mimetypes`, which depends on files of the system.
 PICTURE = re.compile(
     r'\.(avif|bmp|dib|gif|hei[cf]|jfif|jp2|jpe?g|jp[ef]|p[bgnp]m|png|tiff?|webp)$',
     re.IGNORECASE,
 )
-TIMEOUT = 30  # seconds that a server may stay silent
 
 
 class Video:

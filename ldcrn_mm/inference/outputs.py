@@ -1,13 +1,82 @@
-"""Files with results: drawn pictures or a video, and predictions as json."""
+"""Files with results: drawn pictures or a video, predictions, and all in COCO's format.
+
+References:
+    The format: https://cocodataset.org/#format-data
+"""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import mmcv
 import numpy as np
 
+from ..checkpoint.files import write_whole
 from .inputs import Picture, Video, name_of, path_of
+
+
+class CocoResults:
+    """All people of a call in one file, as annotations in COCO's format.
+
+    A keypoint has v = 2 if its score reaches ``kpt_thr``, as when it is drawn, else 0.
+    It keeps its coordinates. The score of a person is MMPose's: that of the box times
+    the mean of the keypoints. The area is that of the box.
+
+    Args:
+        path: json file.
+        meta: of the data set, with the names of keypoints and the skeleton.
+        kpt_thr: lowest score of a visible keypoint.
+    """
+
+    def __init__(self, path: Path, meta: Mapping[str, Any], kpt_thr: float) -> None:
+        self._path, self._kpt_thr = path, kpt_thr
+        names = meta.get('keypoint_id2name', {})
+        links = meta.get('skeleton_links', [])
+        self._person = dict(
+            id=1,
+            name='person',
+            supercategory='person',
+            keypoints=[names[i] for i in sorted(names)],
+            skeleton=[[a + 1, b + 1] for a, b in links],  # COCO counts from 1
+        )
+        self._images: list[dict] = []
+        self._annotations: list[dict] = []
+
+    def add(self, name: str, size: tuple[int, int], people: list[dict]) -> None:
+        """Adds a picture (width, height) and its people."""
+        number = len(self._images) + 1
+        image = dict(id=number, file_name=name, width=size[0], height=size[1])
+        self._images.append(image)
+        for one in people:
+            scores = one['keypoint_scores']
+            visible = [2 if score >= self._kpt_thr else 0 for score in scores]
+            points = zip(one['keypoints'], visible)
+            x1, y1, x2, y2 = one['bbox'][0]
+            person = dict(
+                id=len(self._annotations) + 1,
+                image_id=number,
+                category_id=1,
+                keypoints=[value for (x, y), v in points for value in (x, y, v)],
+                num_keypoints=sum(v > 0 for v in visible),
+                score=one['bbox_score'] * sum(scores) / len(scores),
+                keypoint_scores=scores,
+                bbox=[x1, y1, x2 - x1, y2 - y1],
+                area=(x2 - x1) * (y2 - y1),
+                iscrowd=0,
+            )
+            self._annotations.append(person)
+
+    def write(self) -> None:
+        """Writes the file whole, if there are results."""
+        if self._images:
+            content = dict(
+                images=self._images,
+                annotations=self._annotations,
+                categories=[self._person],
+            )
+            write_whole(json.dumps(content).encode(), self._path)
 
 
 class Outputs:
@@ -17,6 +86,7 @@ class Outputs:
         inputs: pictures or video of the call.
         vis_dir: folder for what is drawn, if that is saved.
         pred_dir: folder for predictions, if they are saved.
+        results: file with all people, if it is saved.
 
     Raises:
         ValueError: if a file would replace an input or another result.
@@ -27,7 +97,9 @@ class Outputs:
         inputs: list[Picture] | Video,
         vis_dir: str | Path | None,
         pred_dir: str | Path | None,
+        results: CocoResults | None = None,
     ) -> None:
+        self._results = results
         self.vis_dir = Path(vis_dir) if vis_dir else None
         self.pred_dir = Path(pred_dir) if pred_dir else None
         self.video = inputs if isinstance(inputs, Video) else None
@@ -45,11 +117,18 @@ class Outputs:
                     )
                 taken[file.resolve()] = f'those of {name}'
 
-    def add(self, name: str, drawn: np.ndarray | None, people: list[dict]) -> None:
+    def add(
+        self,
+        name: str,
+        picture: np.ndarray,
+        drawn: np.ndarray | None,
+        people: list[dict],
+    ) -> None:
         """Writes the results of a picture or of the next frame.
 
         Args:
             name: of the picture.
+            picture: (H, W, 3).
             drawn: (H, W, 3), uint8, RGB, if that is saved.
             people: predictions in plain Python types.
 
@@ -57,25 +136,29 @@ class Outputs:
             OSError: if a file cannot be written.
         """
         drawing, predictions = self._files(self.video.name if self.video else name)
-        if drawing:
-            drawing.parent.mkdir(parents=True, exist_ok=True)
-            drawn = mmcv.rgb2bgr(drawn)
+        if self._results:
+            path = path_of(name)
+            if self.video:
+                path = path.with_stem(f'{Path(self.video.name).stem}_{path.stem}')
+            self._results.add(path.name, picture.shape[1::-1], people)
         if self.video:
             self._frames.append(dict(frame_id=len(self._frames), instances=people))
             if drawing:
                 self._write_frame(drawing, drawn)
             return
         if drawing:
-            drawing.write_bytes(cv2.imencode(drawing.suffix, drawn)[1])
+            write_drawing(drawing, drawn)
         if predictions:
             _dump(people, predictions)
 
     def close(self) -> None:
-        """Completes the files of a video."""
+        """Completes the files of a video and the file of all results."""
         if self._writer:
             self._writer.release()
         if self.video and self.pred_dir:
             _dump(self._frames, self._files(self.video.name)[1])
+        if self._results:
+            self._results.write()
 
     def _files(self, name: str) -> tuple[Path | None, Path | None]:
         """Where a drawing and predictions go."""
@@ -92,10 +175,17 @@ class Outputs:
             str(file).encode()  # an error: OpenCV crashes on names that are not UTF-8
             code = cv2.VideoWriter_fourcc(*'mp4v')
             size = frame.shape[1::-1]
+            file.parent.mkdir(parents=True, exist_ok=True)
             self._writer = cv2.VideoWriter(str(file), code, self.video.fps, size)
             if not self._writer.isOpened():
                 raise OSError(f'OpenCV cannot write `{file}`')
-        self._writer.write(frame)
+        self._writer.write(mmcv.rgb2bgr(frame))
+
+
+def write_drawing(file: Path, drawn: np.ndarray) -> None:
+    """Writes a picture (H, W, 3), uint8, RGB."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(cv2.imencode(file.suffix, mmcv.rgb2bgr(drawn))[1])
 
 
 def _dump(content: list[dict], file: Path) -> None:

@@ -40,7 +40,7 @@ def checkpoint(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope='session')
 def inferencer(config: str, checkpoint: str) -> TopdownInferencer:
-    return TopdownInferencer(config, checkpoint, device='cpu')
+    return TopdownInferencer(config, checkpoint, device='cpu', det_model='none')
 
 
 @pytest.fixture

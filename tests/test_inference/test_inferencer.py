@@ -4,21 +4,16 @@ import json
 from pathlib import Path
 
 import cv2
-import mmdet
 import numpy as np
 import pytest
-import torch
-from mmdet.apis import DetInferencer, init_detector
 from mmengine.config import Config
-from mmengine.logging import HistoryBuffer
-from mmengine.structures import InstanceData
 from mmpose.apis import MMPoseInferencer, inference_topdown
-from mmpose.structures import PoseDataSample
+from mmpose.apis.inferencers.utils import default_det_models
+from pycocotools.coco import COCO
 
 from ldcrn_mm.deploy.export import export_onnx, export_openvino
-from ldcrn_mm.inference import TopdownInferencer, open_inputs, read_boxes
+from ldcrn_mm.inference import InputWarning, TopdownInferencer, open_inputs, read_boxes
 
-RTMDET = 'rtmdet_tiny_8xb32-300e_coco'
 BOXES = np.array(
     [[10, 5, 70, 110], [60.5, 20.25, 150, 100], [-9, 3, 40, 90], [0, 0, 160, 120]],
     np.float32,
@@ -121,32 +116,19 @@ class TestBoxes:
 class TestDetector:
     @pytest.fixture
     def detecting(self, inferencer, monkeypatch):
-        """The inferencer with a detector that finds these boxes."""
+        """The inferencer with a detector that finds these boxes with scores."""
 
-        def detecting(boxes, scores, labels):
-            sample = PoseDataSample()
-            sample.pred_instances = InstanceData(
-                bboxes=torch.tensor(boxes, dtype=torch.float32),
-                scores=torch.tensor(scores),
-                labels=torch.tensor(labels),
-            )
-            found = {'predictions': [sample]}
-            monkeypatch.setattr(
-                inferencer, 'detector', lambda picture, return_datasamples: found
-            )
-            monkeypatch.setattr(inferencer, 'det_cat_ids', (0,), raising=False)
+        def detecting(*boxes):
+            found = np.array(boxes, np.float32)
+            monkeypatch.setattr(inferencer, 'detector', lambda picture: found)
             return inferencer
 
         return detecting
 
     def test_people_above_the_threshold_without_doubles(self, detecting, picture):
         best, double, second = [10, 5, 70, 110], [12, 5, 70, 112], [80, 20, 150, 100]
-        chair, faint = [0, 0, 50, 50], [90, 50, 150, 118]
-        inferencer = detecting(
-            [second, double, best, chair, faint],
-            [0.5, 0.7, 0.8, 0.9, 0.2],
-            [0, 0, 0, 56, 0],
-        )
+        faint = [90, 50, 150, 118, 0.2]
+        inferencer = detecting([*second, 0.5], [*double, 0.7], [*best, 0.8], faint)
         (found,) = instances(inferencer, picture)
         np.testing.assert_array_equal(found.bboxes, [best, second])
         np.testing.assert_allclose(found.bbox_scores, [0.8, 0.5])
@@ -156,80 +138,53 @@ class TestDetector:
         np.testing.assert_array_equal(given.bboxes, BOXES[:2])
 
     def test_where_it_finds_nobody_there_is_nobody(self, detecting, picture):
-        inferencer = detecting([[0, 0, 50, 50]], [0.2], [0])
+        inferencer = detecting([0, 0, 50, 50, 0.2])
         assert run(inferencer, picture)[0]['predictions'] == [[]]
         expected = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
         np.testing.assert_array_equal(drawn(inferencer, picture), expected)
 
-    @pytest.fixture(scope='class')
-    def rtmdet(self, tmp_path_factory):
-        """Config and checkpoint of a detector that sees people everywhere."""
-        config = Path(mmdet.__file__).parent / f'.mim/configs/rtmdet/{RTMDET}.py'
-        torch.manual_seed(0)
-        detector = init_detector(str(config), device='cpu', palette='random')
-        head = detector.bbox_head
-        for scores, sides in zip(head.rtm_cls, head.rtm_reg):
-            scores.bias.data[0] += 5  # of class 0, person
-            sides.bias.data += 10  # in strides
-        file = tmp_path_factory.mktemp('rtmdet') / 'rtmdet.pth'
-        # What MMEngine saves beside the weights.
-        meta = dict(dataset_meta=detector.dataset_meta, seen=np.arange(3))
-        hub = dict(loss=HistoryBuffer([1.0, 2.0], [1, 1]))
-        state = detector.state_dict()
-        torch.save(dict(state_dict=state, meta=meta, message_hub=hub), file)
-        return str(config), file
-
-    def test_rtmdet_runs_without_compiled_ops(
-        self, config, checkpoint, rtmdet, picture, web, tmp_path
+    def test_the_default_is_opened_once_for_a_picture_without_boxes(
+        self, config, checkpoint, picture, monkeypatch
     ):
-        (tmp_path / 'rtmdet.pth').write_bytes(rtmdet[1].read_bytes())
-        detector = dict(det_model=rtmdet[0], det_weights=f'{web}/rtmdet.pth')
-        few = dict(bbox_thr=0.5, nms_thr=0.01)
-        ours = TopdownInferencer(config, checkpoint, 'cpu', **detector)
-        (found,) = instances(ours, picture, **few)
-        assert 1 < len(found) < 30
-        theirs = MMPoseInferencer(
-            config, checkpoint, device='cpu', **detector, det_cat_ids=0
-        )
-        (expected,) = instances(theirs, picture, **few)
-        np.testing.assert_array_equal(found.bboxes, expected.bboxes)
-        np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=1e-3)
+        opened = []
+        box = [20, 10, 60, 100, 0.9]
 
-    @pytest.mark.parametrize('named', [False, True])
-    def test_code_in_its_checkpoint_is_not_run(
-        self, config, checkpoint, rtmdet, web, tmp_path, monkeypatch, named
+        def opening(*args):
+            opened.append(args)
+            return lambda picture: np.array([box], np.float32)
+
+        where = 'ldcrn_mm.inference.inferencer.default_detector'
+        monkeypatch.setattr(where, opening)
+        inferencer = TopdownInferencer(config, checkpoint, 'cpu')
+        run(inferencer, picture, bboxes=BOXES)
+        assert not opened
+        for found in instances(inferencer, [picture, picture]):
+            np.testing.assert_array_equal(found.bboxes, [box[:4]])
+        assert opened == [(inferencer.cfg, 'cpu')]
+
+    def test_without_the_default_one_warning_and_the_whole_picture(
+        self, config, checkpoint, picture, web, monkeypatch
     ):
-        class Code:
-            def __reduce__(self):
-                return Path.touch, (tmp_path / 'trace',)
+        weights = f'{web}/nowhere-01234567.pth'
+        monkeypatch.setitem(default_det_models['human'], 'weights', weights)
+        inferencer = TopdownInferencer(config, checkpoint, 'cpu')
+        with pytest.warns(InputWarning, match='whole picture') as shown:
+            results = instances(inferencer, [picture, picture])
+        assert [found.bboxes.tolist() for found in results] == 2 * [[[0, 0, 160, 120]]]
+        (message,) = [str(w.message) for w in shown if w.category is InputWarning]
+        for part in (weights, '404', 'checkpoints/nowhere-01234567.pth'):
+            assert part in message
+        assert '\n' not in message
 
-        torch.save(dict(state_dict={}, meta=Code()), tmp_path / 'code.pth')
-        address = f'{web}/code.pth'
-        published = (Config.fromfile(rtmdet[0]), address)
-        monkeypatch.setattr(
-            DetInferencer, '_load_model_from_metafile', lambda self, name: published
-        )
-        detector = ('rtmdet-m', None) if named else (rtmdet[0], address)
-        with pytest.raises(ValueError, match=r'detector `.*rtmdet.*not an allowed'):
-            TopdownInferencer(config, checkpoint, 'cpu', 'mmpose', *detector)
-        assert not (tmp_path / 'trace').exists()
-        torch.hub.load_state_dict_from_url(address, weights_only=False)
-        assert (tmp_path / 'trace').exists()
+    @pytest.mark.parametrize('name', ['none', 'whole_image'])
+    def test_none_is_the_whole_picture(self, config, checkpoint, picture, name):
+        inferencer = TopdownInferencer(config, checkpoint, 'cpu', det_model=name)
+        (found,) = instances(inferencer, picture)
+        np.testing.assert_array_equal(found.bboxes, [[0, 0, 160, 120]])
 
-    @pytest.mark.parametrize('size', [0, 1000])
-    def test_its_checkpoint_may_not_be_broken_or_missing(
-        self, config, checkpoint, rtmdet, tmp_path, size
-    ):
-        broken = tmp_path / 'broken.pth'
-        broken.write_bytes(rtmdet[1].read_bytes()[:size])
-        for weights, message in (
-            (broken, r'`.*broken\.pth` cannot be'),
-            (None, 'needs'),
-        ):
-            with pytest.raises(ValueError, match=message):
-                TopdownInferencer(
-                    config, checkpoint, det_model=rtmdet[0], det_weights=weights
-                )
+    def test_weights_need_a_detector(self, config, checkpoint):
+        with pytest.raises(ValueError, match='det_model'):
+            TopdownInferencer(config, checkpoint, 'cpu', det_weights='x.pth')
 
 
 class TestPictures:
@@ -312,6 +267,59 @@ class TestPictures:
     def test_what_does_not_exist_is_an_error_at_once(self, inferencer):
         with pytest.raises(FileNotFoundError, match='nowhere'):
             inferencer('nowhere.jpg')
+
+
+class TestResults:
+    """``results.json``. pycocotools and our own reader are the oracles."""
+
+    def test_pycocotools_and_the_reader_of_boxes_know_everybody(
+        self, inferencer, folder, tmp_path, network
+    ):
+        boxes = [[], BOXES]
+        scored = [[], np.column_stack([BOXES, [0.25, 0.5, 0.75, 1]])]
+        options = dict(out_dir=tmp_path / 'out', bboxes=scored, kpt_thr=0.01)
+        _, (people,) = (
+            one['predictions'] for one in run(inferencer, folder, **options)
+        )
+        file = tmp_path / 'out/results.json'
+        coco = COCO(file)
+        images = coco.loadImgs([1, 2])
+        assert [image['file_name'] for image in images] == ['a.jpg', 'b.png']
+        assert {(image['width'], image['height']) for image in images} == {(160, 120)}
+        (person,) = coco.loadCats(coco.getCatIds(['person']))
+        assert person['keypoints'][:2] == ['nose', 'left_eye']
+        assert [16, 14] in person['skeleton']  # COCO's left ankle and knee
+        assert not coco.getAnnIds([1])
+        annotations = coco.loadAnns(coco.getAnnIds([2], [1], iscrowd=False))
+        for one, expected in zip(annotations, people, strict=True):
+            scores = np.array(expected['keypoint_scores'])
+            triples = np.reshape(one['keypoints'], (-1, 3))
+            np.testing.assert_array_equal(triples[:, :2], expected['keypoints'])
+            np.testing.assert_array_equal(triples[:, 2], 2 * (scores >= 0.01))
+            assert one['num_keypoints'] == (scores >= 0.01).sum()
+            assert one['keypoint_scores'] == expected['keypoint_scores']
+            score = expected['bbox_score'] * scores.mean()
+            assert one['score'] == pytest.approx(score)
+            assert one['area'] == one['bbox'][2] * one['bbox'][3]
+        found = read_boxes(file, open_inputs(folder))
+        for one, expected in zip(found, boxes, strict=True):
+            np.testing.assert_array_equal(one, expected)
+
+    def test_what_is_done_is_kept_when_it_stops(self, inferencer, video, tmp_path):
+        results = inferencer(video, out_dir=tmp_path)
+        next(results), next(results)
+        assert not (tmp_path / 'results.json').exists()
+        results.close()
+        coco = COCO(tmp_path / 'results.json')
+        names = [image['file_name'] for image in coco.loadImgs(coco.getImgIds())]
+        assert names == ['walk_000000.jpg', 'walk_000001.jpg']
+        assert len(coco.getAnnIds()) == 2
+
+    def test_no_results_no_file(self, inferencer, folder, tmp_path):
+        (folder / 'a.jpg').write_text('not a picture')
+        with pytest.raises(ValueError, match='not a picture'):
+            run(inferencer, folder / 'a.jpg', out_dir=tmp_path / 'out')
+        assert not (tmp_path / 'out').exists()
 
 
 class TestVideos:
@@ -432,7 +440,7 @@ class TestModel:
     ):
         cfg = Config.fromfile(config)
         cfg.model.test_cfg.flip_test = False
-        not_flipping = TopdownInferencer(cfg, Path(checkpoint), device='cpu')
+        not_flipping = TopdownInferencer(cfg, Path(checkpoint), 'cpu', det_model='none')
         (flipped,), (plain,) = (
             instances(each, picture, bboxes=BOXES)
             for each in (inferencer, not_flipping)

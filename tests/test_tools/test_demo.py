@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmpose.apis import init_model
+from mmpose.apis.inferencers.utils import default_det_models
 from mmpose.models import TopdownPoseEstimator
 
 from ldcrn_mm.inference import TopdownInferencer
@@ -29,8 +30,10 @@ def run(tool, tiny_config, checkpoint, tmp_path):
     demo, logger = tool('demo.py'), MMLogger.get_current_instance()
     level = logger.level
 
-    def call(given, *options, model=(tiny_config, checkpoint)):
+    def call(given, *options, model=(tiny_config, checkpoint), detect=False):
         words = [given, *model, '--out-dir', tmp_path / 'out', *options]
+        if not (detect or {'--det-config', '--bboxes', '--bbox-file'} & {*options}):
+            words += ['--det', 'none']
         return demo.main([str(word) for word in words])
 
     yield call
@@ -70,7 +73,7 @@ def saved(tmp_path, name):
 
 
 def test_as_a_user_calls_it(run_tool, tiny_config, checkpoint, folder, tmp_path):
-    words = [folder / '1.png', '--radius', 3, tiny_config, checkpoint]
+    words = [folder / '1.png', '--det', 'none', tiny_config, checkpoint]
     done = run_tool('demo.py', *words, cwd=tmp_path)
     out = 'outputs/demo'
     assert 'Pictures: 1, people: 1' in done.stdout
@@ -84,7 +87,7 @@ def test_a_folder_with_boxes_from_a_file(
 ):
     assert run(folder, '--bbox-file', tmp_path / 'boxes.json', '--kpt-thr', -9) == 0
     assert 'Pictures: 2, people: 3' in capsys.readouterr().out
-    inferencer = TopdownInferencer(tiny_config, checkpoint, 'cpu')
+    inferencer = TopdownInferencer(tiny_config, checkpoint, 'cpu', det_model='none')
     boxes = [[[5, 5, 35, 55], [40, 0, 90, 60]], [[10, 10, 50, 50]]]
     for name, result in zip('12', inferencer(folder, bboxes=boxes), strict=True):
         assert [saved(tmp_path, name)] == result['predictions']
@@ -114,6 +117,19 @@ def test_detections_must_score(run, folder, tmp_path, threshold, count):
     options = ('--bbox-file', tmp_path / 'results.json', '--bbox-thr', threshold)
     assert run(folder / '1.png', *options) == 0
     assert len(saved(tmp_path, '1')) == count
+
+
+def test_people_are_looked_for_and_a_note_says_if_they_cannot_be(
+    run, folder, tmp_path, web, monkeypatch, capsys
+):
+    weights = f'{web}/nowhere-01234567.pth'
+    monkeypatch.setitem(default_det_models['human'], 'weights', weights)
+    assert run(folder / '1.png', detect=True) == 0
+    printed = capsys.readouterr()
+    assert 'Pictures: 1, people: 1' in printed.out
+    (note,) = [line for line in printed.err.splitlines() if 'Note: ' in line]
+    assert weights in note
+    assert saved(tmp_path, '1')[0]['bbox'] == [[0, 0, 90, 60]]
 
 
 def test_options_are_passed_on(run, folder, monkeypatch):
@@ -181,7 +197,7 @@ def test_settings_of_the_config(run, folder, tmp_path):
 def test_without_a_checkpoint_the_published_one_looks(run, folder, tmp_path, model):
     flip = ('--cfg-options', 'model.test_cfg.flip_test=True') if model else ()
     assert run(folder / '1.png', '--device', 'cpu', *flip, model=model) == 0
-    (expected,) = TopdownInferencer(device='cpu')(folder / '1.png')
+    (expected,) = TopdownInferencer(device='cpu', det_model='none')(folder / '1.png')
     assert [saved(tmp_path, '1')] == expected['predictions']
 
 
@@ -192,8 +208,8 @@ def test_without_a_checkpoint_the_published_one_looks(run, folder, tmp_path, mod
         (['--bboxes', '1,2,3,four'], r"got '1,2,3,four'"),
         (['--bboxes', '-1,2,3'], r"got '-1,2,3'"),
         (['--bboxes', '1,2,3,4', '--bbox-file', 'x'], 'not allowed with'),
-        (['--det-config', 'x.py'], 'go together'),
-        (['--det-checkpoint', 'x.pth'], 'go together'),
+        (['--bboxes', '1,2,3,4', '--det', 'none'], 'not allowed with'),
+        (['--bboxes', '1,2,3,4', '--det-weights', 'x.pth'], 'needs --det'),
         (['--cfg-options', 'model=dict(a=1)'], 'cannot hold a dict'),
     ],
 )
