@@ -8,6 +8,7 @@ off: checkpoints stay loaded with ``weights_only=True``.
 import functools
 import importlib.util
 import pkgutil
+import re
 import sys
 from importlib.machinery import ModuleSpec
 from pickle import UnpicklingError
@@ -134,48 +135,98 @@ def _register_xtcoco() -> None:
         sys.modules[f'xtcocotools.{name}'] = module
 
 
+class _Dtype:
+    """Stands in for ``numpy.dtype`` in a checkpoint: numbers and text only."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        if not re.fullmatch(r'[biufc][0-9]{1,2}|[SU][0-9]{1,8}', code):
+            raise UnpicklingError(f'a checkpoint may not hold arrays of {code!r}')
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: tuple) -> None:
+        _, order, *fields = state
+        if any(fields[:3]):
+            raise UnpicklingError('a checkpoint may not hold structured arrays')
+        self.dtype = self.dtype.newbyteorder(order)
+
+    def array(self, shape: tuple, data: bytes, order: Any = 'C') -> np.ndarray:
+        array = np.ndarray(shape, self.dtype, data, order=order)
+        if array.shape != shape or array.nbytes != len(data):  # numpy takes -1
+            raise UnpicklingError(f'{len(data)} bytes of data for a shape of {shape}')
+        return array
+
+
+class _Array(np.ndarray):
+    """Stands in for ``numpy.ndarray``: numpy gets only what :class:`_Dtype` checked.
+
+    A file could otherwise make it read and write out of bounds.
+    """
+
+    def __new__(cls, *_: Any) -> '_Array':
+        return super().__new__(cls, 0)
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, is_fortran, data = state
+        array = dtype.array(shape, data, 'F' if is_fortran else 'C')
+        super().__setstate__(array.__reduce__()[2])
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Is saved as any array."""
+        return self.view(np.ndarray).__reduce_ex__(protocol)
+
+
+def _scalar(dtype: _Dtype, data: bytes) -> np.generic:
+    return dtype.array((), data)[()]
+
+
+class _Buffer:
+    """Becomes a ``HistoryBuffer``, without the statistics methods in the file.
+
+    mmengine's would be set for the whole process.
+    """
+
+    def __setstate__(self, state: dict) -> None:
+        from mmengine.logging.history_buffer import HistoryBuffer
+
+        log, count = (np.array(state[f'_{name}_history']) for name in ('log', 'count'))
+        if {log.dtype.kind, count.dtype.kind} - {*'biuf'} or log.ndim != 1:
+            raise UnpicklingError('a history buffer must hold numbers')
+        vars(self).update(vars(HistoryBuffer(log, count, int(state['max_length']))))
+        self.__class__ = HistoryBuffer
+
+
+def _no_method(owner: Any, name: str) -> None:
+    """Stands in for ``getattr``, by which a history buffer's methods are pickled."""
+    if owner is not _Buffer or name.startswith('_'):
+        raise UnpicklingError(f'a checkpoint may not read {name!r} of {owner!r}')
+
+
+def _empty_bytes() -> bytes:
+    """The data of an empty array."""
+    return b''
+
+
 def allow_mmengine_checkpoints() -> None:
     """Lets ``torch.load(weights_only=True)`` read what mmengine saves.
 
     Since torch 2.6 that is the default, and mmengine's checkpoints hold numpy
     arrays (``meta.dataset_meta``) and ``HistoryBuffer`` objects
-    (``message_hub``), which torch refuses (open-mmlab/mmengine#1655). Only
-    these types are allowed. ``getattr``, by which a history buffer's methods
-    are pickled, is allowed for the public methods of that class alone. Older
-    versions of torch cannot be taught the names that this needs.
+    (``message_hub``), which torch refuses (open-mmlab/mmengine#1655). The stand-ins
+    above build them. Older versions of torch cannot be taught the names.
     """
     if torch.__version__ < (2, 6):
         return
-    from mmengine.logging.history_buffer import HistoryBuffer
-
-    try:
-        from numpy._core import multiarray
-    except ImportError:  # numpy 1
-        from numpy.core import multiarray
-
-    numpy_dtypes = {type(np.dtype(code)) for code in '?bhilqBHILQefdUS'}
-    torch.serialization.add_safe_globals(
-        [
-            HistoryBuffer,
-            bytes,  # how the data of an empty array is pickled
-            np.ndarray,
-            np.dtype,
-            *numpy_dtypes,
-            (multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),
-            (multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
-            (multiarray.scalar, 'numpy._core.multiarray.scalar'),
-            (multiarray.scalar, 'numpy.core.multiarray.scalar'),
-            (_method_of_history_buffer, 'builtins.getattr'),
-        ]
-    )
-
-
-def _method_of_history_buffer(owner: Any, name: str) -> Any:
-    from mmengine.logging.history_buffer import HistoryBuffer
-
-    if owner is not HistoryBuffer or name.startswith('_'):
-        raise UnpicklingError(f'a checkpoint may not read {name!r} of {owner!r}')
-    return getattr(owner, name)
+    stand_ins = {
+        'builtins.bytes': _empty_bytes,
+        'builtins.getattr': _no_method,
+        'mmengine.logging.history_buffer.HistoryBuffer': _Buffer,
+        'numpy.dtype': _Dtype,
+        'numpy.ndarray': _Array,
+    }
+    for core in ('core', '_core'):  # of numpy 1 and 2
+        stand_ins[f'numpy.{core}.multiarray._reconstruct'] = _Array
+        stand_ins[f'numpy.{core}.multiarray.scalar'] = _scalar
+    torch.serialization.add_safe_globals([(x, name) for name, x in stand_ins.items()])
 
 
 def mend_drawing() -> None:

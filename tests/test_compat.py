@@ -3,6 +3,7 @@ import io
 import os
 import pickle
 import pkgutil
+import subprocess
 import sys
 import warnings
 import zipfile
@@ -23,6 +24,11 @@ from torch import nn
 from torch.torch_version import TorchVersion
 
 from ldcrn_mm import compat, xtcoco
+
+try:
+    from numpy._core import multiarray as MULTIARRAY
+except ImportError:  # numpy 1
+    from numpy.core import multiarray as MULTIARRAY
 
 COMPILED = importlib.util.find_spec('mmcv._ext') is not None and not isinstance(
     sys.modules.get('mmcv._ext'), compat.UncompiledOps
@@ -312,6 +318,99 @@ class Malice:
 def test_a_checkpoint_cannot_reach_anything_else(call):
     with pytest.raises(pickle.UnpicklingError):
         loaded(dict(state_dict={}, meta=Malice(*call)))
+
+
+class Crafted:
+    """Is saved as an array of this state."""
+
+    def __init__(self, shape, dtype, fortran, data):
+        self.state = 1, shape, dtype, fortran, data
+
+    def __reduce__(self):
+        return MULTIARRAY._reconstruct, (np.ndarray, (0,), b'b'), self.state
+
+
+class Dtype:
+    """Is saved as this dtype with another state."""
+
+    def __reduce__(self):
+        return np.dtype, ('f8', False, True), (3, '<', ('i4', (9,)), None, None, -1, -1)
+
+
+DOUBLE = np.dtype('f8')
+
+
+def dtype(code):
+    """Is saved without a state, which plain PyTorch would refuse."""
+    return Malice(np.dtype, code)
+
+
+HOSTILE = {
+    'objects': lambda: Crafted((3,), dtype('O8'), False, [1, 2]),
+    'objects of bytes': lambda: Crafted((1,), dtype('O8'), False, b'A' * 8),
+    'a named object': lambda: Crafted((1,), np.dtype('O'), False, bytes(8)),
+    'structured': lambda: Crafted((1,), dtype('f8,f8'), False, bytes(16)),
+    'nested': lambda: Crafted((1,), Dtype(), False, bytes(36)),
+    'bare memory': lambda: Crafted((1,), dtype('V8'), False, bytes(8)),
+    'a date': lambda: Crafted((1,), dtype('M8[s]'), False, bytes(8)),
+    'too short': lambda: Crafted((3,), DOUBLE, False, bytes(23)),
+    'too long': lambda: Crafted((3,), DOUBLE, False, bytes(25)),
+    'no data': lambda: Crafted((3,), DOUBLE, False, None),
+    'a list': lambda: Crafted((3,), DOUBLE, False, [1.0, 2.0, 3.0]),
+    'negative': lambda: Crafted((-1,), DOUBLE, False, bytes(8)),
+    'negative twice': lambda: Crafted((-1, -1), DOUBLE, False, bytes(8)),
+    'huge': lambda: Crafted((2**62, 4), DOUBLE, False, b''),
+    'huge and empty': lambda: Crafted((2**62, 2**62, 0), DOUBLE, True, b''),
+    'huge in fortran order': lambda: Crafted((2**61, 8), DOUBLE, True, bytes(8)),
+    'not a shape': lambda: Crafted('ab', DOUBLE, False, bytes(8)),
+    'a short scalar': lambda: Malice(MULTIARRAY.scalar, DOUBLE, b'1234'),
+    'a scalar object': lambda: Malice(MULTIARRAY.scalar, dtype('O8'), b'12345678'),
+    'memory': lambda: Malice(np.ndarray, (2,), dtype('O8')),
+}
+
+
+def load_hostile(name):
+    """Runs in a process of its own, which numpy's own reading would kill."""
+    try:
+        read = loaded(dict(state_dict={}, meta=HOSTILE[name]()))
+    except Exception:
+        print('refused')
+    else:
+        print(repr(read))
+
+
+def test_crafted_arrays_are_refused():
+    code = (
+        'import sys; sys.path.insert(0, "."); import ldcrn_mm\n'
+        'from tests import test_compat as t\n'
+        'for name in t.HOSTILE: print(name, end=": ", flush=True); t.load_hostile(name)'
+    )
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True
+    )
+
+    assert done.stdout.splitlines() == [f'{name}: refused' for name in HOSTILE]
+
+
+@pytest.mark.parametrize('order', 'CF')
+def test_arrays_are_read_and_saved_again_in_their_order(order):
+    array = np.asarray(np.arange(6.0).reshape(2, 3), order=order)
+
+    read = loaded(loaded(dict(array=array)))['array']
+
+    np.testing.assert_array_equal(read, array)
+    assert read.strides == array.strides
+    assert b'ldcrn_mm' not in pickle.dumps(read)
+
+
+def test_a_history_buffer_does_not_change_its_class():
+    buffer = HistoryBuffer([1.0, 3.0], [1, 1])
+    before = {**HistoryBuffer._statistics_methods}
+    methods = dict(mean=HistoryBuffer.max, theirs=HistoryBuffer.min)
+    vars(buffer)['_statistics_methods'] = methods
+
+    assert loaded(dict(buffer=buffer))['buffer'].statistics('mean') == 2
+    assert HistoryBuffer._statistics_methods == before
 
 
 def test_a_torch_that_cannot_be_taught_names_is_left_alone(monkeypatch):

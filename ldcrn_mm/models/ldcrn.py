@@ -74,7 +74,8 @@ class LDCRN(BaseModule):
         init_cfg: dict | list[dict] | None = PAPER_INIT,
     ) -> None:
         super().__init__(init_cfg)
-        self.register_load_state_dict_pre_hook(refuse_original)
+        # Without the underscore since torch 2.5
+        self._register_load_state_dict_pre_hook(refuse_original, with_module=True)
         dense = dict(
             num_layers=num_layers, growth_rate=growth_rate, expansion=expansion
         )

@@ -1,0 +1,71 @@
+"""Uses the installed package as its users do, in a folder of its own, in a minute.
+
+    python tests/smoke.py
+
+Import, forward pass, prediction with published weights, two steps of training, a
+validation, resuming. Not a test of pytest: it needs the package and its host alone,
+and runs on every Python and torch that they support.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+CONFIG = 'td-hm_ldcrn-tiny_sample-128x96'
+PREDICT = f"""
+import numpy as np, torch, ldcrn_mm
+from matplotlib import cbook
+from mmpose.apis import init_model
+from ldcrn_mm.checkpoint.zoo import find
+from ldcrn_mm.inference import TopdownInferencer
+photo = cbook.get_sample_data('grace_hopper.jpg', asfileobj=False)
+person = next(TopdownInferencer('ldcrn-narrow')(photo))['predictions'][0][0]
+assert np.isfinite(person['keypoints']).all()
+assert max(person['keypoint_scores']) > 0.3, person
+model = init_model(find('ldcrn-narrow')[0], 'ldcrn_mm://ldcrn-narrow', 'cpu')
+print('forward', *model(torch.zeros(1, 3, 128, 96), None).shape)
+print(ldcrn_mm.__file__, 'torch', torch.__version__, 'numpy', np.__version__)
+"""
+TRAIN = f"""train theirs.py --work-dir run --cfg-options train_cfg.max_epochs=2
+train_dataloader.batch_size=2 param_scheduler.1.end=2 model.test_cfg.flip_test=False"""
+
+
+def python(*arguments: str, status: int = 0) -> str:
+    """Runs Python, shows what it prints, and expects this exit status."""
+    print('$ python', *arguments, flush=True)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    print(done.stdout, flush=True)
+    assert done.returncode == status, f'exit status {done.returncode}'
+    return done.stdout
+
+
+def tool(command: str, status: int = 0) -> str:
+    return python('-m', 'ldcrn_mm', *command.split(), status=status)
+
+
+def main() -> None:
+    python('-c', PREDICT)
+    tool('make_sample_data data/sample --format coco --num-train 2 --num-val 2')
+    Path('theirs.py').write_text(f"_base_ = 'ldcrn_mm::ldcrn/{CONFIG}.py'\n")
+    assert 'coco/AP' in tool(f'{TRAIN} train_cfg.max_epochs=1')
+    import torch
+
+    if torch.__version__ >= (2, 6):
+        assert 'Epoch(train) [2]' in tool(f'{TRAIN} --resume')
+        assert 'coco/AP' in tool('test theirs.py run/epoch_2.pth --work-dir tested')
+    else:  # one sentence instead
+        assert 'needs torch 2.6' in tool(f'{TRAIN} --resume', status=1)
+    print('All works.')
+
+
+if __name__ == '__main__':
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        main()
