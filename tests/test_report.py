@@ -1,4 +1,4 @@
-"""Pictures of a run."""
+"""The page of a run: errors against MMPose's metrics, pictures, missing parts."""
 
 import json
 from pathlib import Path
@@ -6,194 +6,215 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from mmengine.config import Config
-from mmengine.fileio import dump
+from mmengine.structures import InstanceData
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
+from mmpose.structures import PoseDataSample
 
 from ldcrn_mm import report
+from ldcrn_mm.sample_data import make_sample_data
 
 COCO = parse_pose_metainfo(dict(from_file='configs/_base_/datasets/coco.py'))
 NOSE, LEFT_EYE = 0, 1
+CONFIG = """
+_base_ = '{root}/configs/ldcrn_{data}.py'
+loader = dict(
+    num_workers=0, persistent_workers=False, dataset=dict(data_root='{folder}/{data}/'))
+train_dataloader = dict(**loader)
+val_dataloader = dict(**loader)
+val_evaluator = {evaluator}
+"""
+COCO_AND_PCK = """[
+    dict(type='CocoMetric',
+         ann_file='{folder}/coco/annotations/person_keypoints_val2017.json'),
+    dict(type='PCKAccuracy', thr=0.02)]"""
+MPII = """dict()
+val_dataloader['dataset']['headbox_file'] = '{folder}/mpii/annotations/mpii_gt_val.mat'
+"""
 
 
-def log(work_dir: Path, run: str, entries: list[dict]) -> None:
-    """What MMEngine's LocalVisBackend writes."""
-    folder = work_dir / run / 'vis_data'
-    folder.mkdir(parents=True)
-    lines = [json.dumps(entry) + '\n' for entry in entries]
-    (folder / 'scalars.json').write_text(''.join(lines))
+@pytest.fixture(scope='module')
+def config(root, tmp_path_factory):
+    """A recipe for sample data of its own."""
+    folder = tmp_path_factory.mktemp('sample') / 'data'
+    make_sample_data(folder, num_train=3, num_val=6)
+
+    def read(data: str) -> Config:
+        evaluator = dict(coco=COCO_AND_PCK, mpii=MPII)[data].format(folder=folder)
+        text = CONFIG.format(root=root, data=data, folder=folder, evaluator=evaluator)
+        return Config.fromstring(text, '.py')
+
+    return read
 
 
-def train(epoch: int, step: int, loss: float) -> dict:
-    return dict(epoch=epoch, step=step, loss=loss, lr=1e-3)
+class Seer:
+    """A model that finds the truth, some pixels (N, K, 2) away."""
 
+    def __init__(self, pixels: np.ndarray, first: int) -> None:
+        self.pixels, self.first = iter(pixels), first
 
-def val(epoch: int, ap: float) -> dict:
-    return {'coco/AP': ap, 'step': epoch, 'time': 0.1}
-
-
-def person(img_path: Path, truth: tuple, predicted: tuple) -> dict:
-    """One sample of a dump, with a nose and a left eye at the same place."""
-
-    def at(point: tuple) -> np.ndarray:
-        keypoints = np.zeros((1, 17, 2))
-        keypoints[0, [NOSE, LEFT_EYE]] = point
-        return keypoints
-
-    seen = np.zeros((1, 17))
-    seen[0, [NOSE, LEFT_EYE]] = 1
-    return dict(
-        img_path=str(img_path),
-        gt_instances=dict(keypoints=at(truth), keypoints_visible=seen),
-        pred_instances=dict(keypoints=at(predicted), keypoint_scores=seen),
-    )
+    def val_step(self, batch: dict) -> list[PoseDataSample]:
+        for sample in batch['data_samples']:
+            truth = sample.gt_instances.keypoints - self.first
+            sample.pred_instances = InstanceData(
+                keypoints=truth + next(self.pixels),
+                keypoint_scores=np.ones(truth.shape[:2]),
+                bbox_scores=np.ones(1),
+                bboxes=sample.gt_instances.bboxes,
+            )
+        return batch['data_samples']
 
 
 @pytest.fixture
-def curves(monkeypatch):
-    """(x, y) of every line that is plotted."""
-    lines = []
-    close = plt.close
+def seen(monkeypatch):
+    """What is found by a model with such errors."""
 
-    def keep(figure):
-        lines.extend(
-            (list(line.get_xdata()), list(line.get_ydata()))
-            for axes in figure.axes
-            for line in axes.lines
-        )
-        close(figure)
+    def run(cfg: Config, pixels: np.ndarray, first: int = 0) -> report.Predictions:
+        for name in ('read_checkpoint', 'load_weights'):
+            monkeypatch.setattr(report, name, lambda *_: None)
+        model = Seer(pixels, first)
+        monkeypatch.setattr(report, 'init_model', lambda *_, **__: model)
+        return report.predict(cfg, 'checkpoint.pth')
 
-    monkeypatch.setattr(report.plt, 'close', keep)
-    return lines
+    return run
 
 
-@pytest.mark.parametrize(
-    ('save_best', 'metrics'),
-    [
-        ('coco/AR', ['coco/AR']),
-        (['coco/AP', 'coco/AR'], ['coco/AP', 'coco/AR']),
-        ('auto', []),
-        (None, []),
-    ],
-)
-def test_metrics_are_those_of_the_best_checkpoint(save_best, metrics):
-    hooks = dict(checkpoint=dict(save_best=save_best))
-    assert report.metrics_of(Config(dict(default_hooks=hooks))) == metrics
-    assert report.metrics_of(Config()) == []
+def test_errors_are_those_of_the_metrics(config, seen):
+    pixels = np.random.default_rng(0).normal(0, 4, (99, 17, 2))
+    found = seen(config('coco'), pixels)
+    assert np.mean([*found.precision.values()]) == pytest.approx(
+        found.metrics['coco/AP']
+    )
+    assert [*found.precision] == pytest.approx(np.arange(0.5, 1, 0.05))
+    assert 0 < found.metrics['coco/AP'] < found.metrics['coco/AP .5']
+    right = np.where(np.isnan(found.errors), np.nan, found.errors <= 0.02)
+    assert np.nanmean(right, 0).mean() == pytest.approx(found.metrics['PCK'])
+    assert 0 < found.metrics['PCK'] < 1
 
 
-TRAIN = [train(1, 1, 1.0), train(1, 2, 3.0), train(2, 3, 0.5)]
-VAL = [{**val(1, 0.25), 'coco/AR': 0.75}, val(2, 0.5)]
-LOSS, AP = ([1, 2], [2.0, 0.5]), ([1, 2], [0.25, 0.5])
+def test_mpii_counts_pixels_from_one(config, seen):
+    found = seen(config('mpii'), np.zeros((99, 16, 2)), first=1)
+    assert found.metrics['PCK@0.1'] == 100
+    assert np.nanmax(found.errors) < 1e-6
+    assert not found.precision
 
 
-@pytest.mark.parametrize(
-    ('entries', 'metrics', 'expected'),
-    [
-        (TRAIN, ['coco/AP'], [LOSS]),
-        (TRAIN + VAL, ['coco/AP'], [LOSS, AP]),
-        (TRAIN + VAL, ['coco/AR', 'coco/AP'], [LOSS, ([1], [0.75]), AP]),
-        (TRAIN + VAL, [], [LOSS, AP]),
-    ],
-)
-def test_curves_have_the_mean_loss_and_the_metrics_of_each_epoch(
-    tmp_path, curves, entries, metrics, expected
-):
-    log(tmp_path, 'a', entries)
-    report.plot_curves(tmp_path, tmp_path / 'out' / 'curves.png', metrics)
-    assert curves == expected
-    assert cv2.imread(str(tmp_path / 'out' / 'curves.png')) is not None
+@pytest.fixture
+def person(tmp_path):
+    """Two joints at one place, found at another, in a grey picture."""
 
-
-def test_a_metric_that_was_not_measured_is_refused(tmp_path):
-    log(tmp_path, 'a', TRAIN + VAL)
-    with pytest.raises(ValueError, match='have no PCK, but coco/AP'):
-        report.plot_curves(tmp_path, tmp_path / 'curves.png', ['PCK'])
-
-
-class TestDrawPredictions:
-    @pytest.fixture
-    def picture(self, tmp_path):
-        path = tmp_path / 'grey.png'
+    def make(truth: tuple, found: tuple, name: str = 'grey.png') -> PoseDataSample:
+        path = tmp_path / name
         cv2.imwrite(str(path), np.full((60, 80, 3), 128, np.uint8))
-        return path
-
-    def test_truth_is_left_and_prediction_right(self, tmp_path, picture):
-        dump([person(picture, (20, 30), (60, 30))], tmp_path / 'dump.pkl')
-        _, file = report.draw_predictions(tmp_path / 'dump.pkl', tmp_path / 'o', COCO)
-        pair = cv2.imread(str(file)).astype(int)
-        assert pair.shape == (60, 160, 3)
-        drawn = np.argwhere(abs(pair - 128).max(2) > 60)[:, 1]
-        left, right = drawn[drawn < 80], drawn[drawn >= 80] - 80
-        assert left.mean() == pytest.approx(20, abs=1.5)
-        assert right.mean() == pytest.approx(60, abs=1.5)
-
-    def test_people_of_a_picture_are_drawn_into_one(self, tmp_path, picture):
-        people = [
-            person(picture, (10, 20), (10, 20)),
-            person(picture, (70, 20), (9, 9)),
-        ]
-        dump(people, tmp_path / 'dump.pkl')
-        files = report.draw_predictions(tmp_path / 'dump.pkl', tmp_path / 'o', COCO)
-        assert [file.name for file in files] == ['overview.jpg', 'grey.jpg']
-        left = cv2.imread(str(files[1]))[:, :80].astype(int)
-        columns = np.argwhere(abs(left - 128).max(2) > 60)[:, 1]
-        assert columns.min() < 12
-        assert columns.max() > 68
-
-    def test_keypoints_below_the_threshold_are_left_out(self, tmp_path, picture):
-        sample = person(picture, (20, 30), (60, 30))
-        sample['pred_instances']['keypoint_scores'] *= 0.2
-        dump([sample], tmp_path / 'dump.pkl')
-        _, file = report.draw_predictions(tmp_path / 'dump.pkl', tmp_path / 'o', COCO)
-        right = cv2.imread(str(file))[:, 80:].astype(int)
-        assert abs(right - 128).max() < 20
-
-    def test_pictures_are_spread_over_the_data_set(self, tmp_path):
-        samples = []
-        for i in range(9):
-            path = tmp_path / f'{i}.png'
-            cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
-            samples.append(person(path, (1, 1), (1, 1)))
-        dump(samples, tmp_path / 'dump.pkl')
-        files = report.draw_predictions(
-            tmp_path / 'dump.pkl', tmp_path / 'o', COCO, max_images=3
+        points = np.zeros((2, 1, 17, 2))
+        points[:, 0, [NOSE, LEFT_EYE]] = np.array([truth, found])[:, None]
+        visible = np.zeros((1, 17))
+        visible[0, [NOSE, LEFT_EYE]] = 1
+        box = np.array([[0, 0, 80, 60]])
+        sample = PoseDataSample(metainfo=dict(img_path=str(path)))
+        sample.gt_instances = InstanceData(
+            keypoints=points[0], keypoints_visible=visible, bboxes=box
         )
-        assert [file.stem for file in files] == ['overview', '0', '4', '8']
+        sample.pred_instances = InstanceData(keypoints=points[1])
+        return sample
 
-    @pytest.mark.parametrize('content', [[], {'coco/AP': 0.5}, [{'coco/AP': 0.5}]])
-    def test_a_dump_without_predictions_is_refused(self, tmp_path, content):
-        dump(content, tmp_path / 'dump.pkl')
-        with pytest.raises(ValueError, match='holds no predictions'):
-            report.draw_predictions(tmp_path / 'dump.pkl', tmp_path / 'o', COCO)
-
-    def test_pictures_of_one_name_do_not_replace_each_other(self, tmp_path, picture):
-        (tmp_path / 'other').mkdir()
-        paths = [picture, tmp_path / 'other' / 'grey.jpg', tmp_path / 'overview.png']
-        for path in paths:
-            path.write_bytes(picture.read_bytes())
-        dump([person(path, (1, 1), (1, 1)) for path in paths], tmp_path / 'dump.pkl')
-        files = report.draw_predictions(tmp_path / 'dump.pkl', tmp_path / 'o', COCO)
-        stems = [file.stem for file in files]
-        assert stems == ['overview', 'grey', 'grey_', 'overview_']
-        assert all(file.is_file() for file in files)
-
-    def test_a_picture_that_is_gone_is_named(self, tmp_path):
-        gone = tmp_path / 'gone.png'
-        dump([person(gone, (1, 1), (1, 1))], tmp_path / 'dump.pkl')
-        with pytest.raises(FileNotFoundError, match=r'gone\.png'):
-            report.draw_predictions(tmp_path / 'dump.pkl', tmp_path / 'o', COCO)
+    return make
 
 
-def test_a_sheet_has_pictures_of_one_width_on_white():
-    wide = np.zeros((50, 200, 3), np.uint8)
-    high = np.zeros((200, 100, 3), np.uint8)
-    sheet = report.contact_sheet([wide, high, wide], columns=2, width=100)
-    assert sheet.shape == (2 * 208, 2 * 108, 3)
-    black = (sheet == 0).all(2)
-    assert black[:25, :100].all()
-    assert black[:200, 108:208].all()
-    assert black[208:233, :100].all()
-    assert black.sum() == 100 * (25 + 200 + 25)
-    assert (sheet[~black] == 255).all()
+def test_truth_is_left_and_what_was_found_right(person):
+    pair = report.draw_person(person((20, 30), (60, 30)), COCO).astype(int)
+    assert pair.shape == (320, 480, 3)
+    coloured = np.argwhere(np.ptp(pair, axis=2) > 60)
+    rows, columns = coloured[:, 0], coloured[:, 1]
+    scale = 240 / 80 / 1.3
+    assert rows.mean() == pytest.approx(160, abs=2)
+    left, right = columns[columns < 240], columns[columns >= 240]
+    assert left.mean() == pytest.approx(120 - 20 * scale, abs=2)
+    assert right.mean() == pytest.approx(360 + 20 * scale, abs=2)
+
+
+def test_the_worst_and_the_best_are_shown_once_each(person):
+    offsets = [2, 8, 4, 1, 16]
+    people = [person((0, 0), (x, 0), f'{x}.png') for x in offsets]
+    people.append(person((0, 0), (9, 9), 'nobody.png'))
+    people[-1].gt_instances.keypoints_visible[:] = 0
+    errors = np.array([report._errors(one) for one in people])
+    found = report.Predictions(people, errors, {}, {}, COCO)
+    titles = {
+        title: [text for text, _ in pictures]
+        for title, pictures in report.draw_extremes(found, 3).items()
+    }
+    assert titles == {
+        'Worst': [
+            '16.png: 20.0 % of the box',
+            '8.png: 10.0 % of the box',
+            '4.png: 5.0 % of the box',
+        ],
+        'Best': ['1.png: 1.2 % of the box', '2.png: 2.5 % of the box'],
+    }
+
+
+def test_curves_are_those_of_the_log(monkeypatch):
+    figures = []
+
+    class Kept(Figure):
+        def __init__(self, **settings: object) -> None:
+            super().__init__(**settings)
+            figures.append(self)
+
+    monkeypatch.setattr(report, 'Figure', Kept)
+    steps = [dict(epoch=e, step=s, loss=1 / s, lr=0.1) for e, s in ((1, 5), (2, 10))]
+    ap, none, pck = {'c/AP': 0.5}, {'c/AP (L)': -1}, {'PCK': 80.0}
+    log = report.TrainingLog(steps, {1: ap | none, 2: ap | none | pck})
+    assert [*report.draw_curves(log)] == [
+        *('Training loss', 'Learning rate', 'Validation c', 'Validation')
+    ]
+    lines = [[line.get_xydata().tolist() for line in f.axes[0].lines] for f in figures]
+    assert lines[:2] == [[[[5, 0.2], [10, 0.1]]], [[[5, 0.1], [10, 0.1]]]]
+    assert lines[2][0] == [[1, 0.5], [2, 0.5]]
+    assert np.isnan(lines[2][1]).any(1).all()
+    assert lines[3][0][1] == [2, 80]
+
+
+def test_training_samples_are_the_networks_input(config, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(report, '_jpeg', drawn.append)
+    assert len([*report.draw_training(config('coco'), 2)]) == 2
+    for image in drawn:
+        assert image.shape == (256, 192, 3)
+        assert (np.ptp(image.astype(int), axis=2) > 200).any()  # a skeleton's colours
+
+
+@pytest.fixture
+def logs(tmp_path) -> Path:
+    """A work dir with nothing but a log."""
+    file = tmp_path / '<my> run' / '1' / 'vis_data' / 'scalars.json'
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(dict(epoch=1, step=4, loss=0.5, lr=0.1)))
+    return tmp_path / '<my> run'
+
+
+def test_what_is_missing_is_said(logs):
+    path, missing = report.write_report(logs)
+    assert path == logs / 'report.html'
+    assert [text.split(':')[0] for text in missing] == ['No config', 'No predictions']
+    html = path.read_text()
+    assert 'Training loss' in html
+    assert '<h1>&lt;my&gt; run</h1>' in html
+    assert all(text[:9] in html for text in missing)
+    assert '<script' not in html
+
+
+def test_data_that_are_gone_are_named(logs, root):
+    config = root / 'configs' / 'ldcrn_coco.py'
+    (logs / 'epoch_1.pth').touch()
+    _, missing = report.write_report(logs, config=config)
+    assert ['data/coco/annotations' in text for text in missing] == [True, True]
+
+
+def test_exceptions(tmp_path, logs):
+    with pytest.raises(FileNotFoundError, match='log not found'):
+        report.write_report(tmp_path)
+    with pytest.raises(ValueError, match='num'):
+        report.write_report(logs, num=0)

@@ -24,6 +24,14 @@ def write(folder: Path, run: str, *entries: dict) -> Path:
     return file
 
 
+def read(path: Path) -> tuple[dict, dict]:
+    """Losses and metrics by epoch."""
+    log, losses = read_log(path), {}
+    for entry in log.steps:
+        losses.setdefault(entry['epoch'], []).append(entry['loss'])
+    return losses, log.validations
+
+
 FIRST = (
     trained(1, 0.95),
     trained(1, 0.9),
@@ -57,14 +65,21 @@ LOSSES, VALIDATIONS = {1: [0.95, 0.9], 2: [0.8]}, {1: dict(AP=0.1), 2: dict(AP=0
 def test_what_led_to_the_end_counts(tmp_path, runs, losses, validations):
     for i in reversed(range(len(runs))):  # their names tell the order
         write(tmp_path, f'2026010{i}_000000', *runs[i])
-    assert read_log(tmp_path) == (losses, validations)
+    assert read(tmp_path) == (losses, validations)
 
 
 @pytest.mark.parametrize('torn', ['', '{"lr": 0.1, "lo', '{"lr": 0.1\n', '\0\0\0'])
 def test_one_run_without_a_torn_last_line(tmp_path, torn):
     file = write(tmp_path, '1', *FIRST)
     file.write_text(file.read_text() + torn)
-    assert read_log(file) == (LOSSES, VALIDATIONS)
+    assert read(file) == (LOSSES, VALIDATIONS)
+
+
+def test_a_training_by_iterations(tmp_path):
+    steps = [dict(loss=1.0, step=step) for step in (10, 20, 30, 40)]
+    write(tmp_path, '1', *steps[:2], dict(AP=0.1, step=20), steps[2])
+    write(tmp_path, '2', *steps[2:], dict(AP=0.2, step=40))
+    assert read_log(tmp_path) == (steps, {20: dict(AP=0.1), 40: dict(AP=0.2)})
 
 
 def test_a_missing_log_is_named(tmp_path):
@@ -81,9 +96,9 @@ def test_a_missing_log_is_named(tmp_path):
         ('{"epoch": 1, "step": 1, "lr": 1}\n', "line 1: 'loss'"),
         ('[1, 2]\n', 'line 1'),
         ('3\n', 'line 1'),
-        ('', 'no epochs'),
-        ('{"step": 9}\n', 'no epochs'),
-        ('{"step": 0, "AP": 0.5}\n', 'no epochs'),
+        ('', 'no losses'),
+        ('{"step": 9}\n', 'no losses'),
+        ('{"step": 0, "AP": 0.5}\n', 'no losses'),
     ],
 )
 def test_other_files_are_refused(tmp_path, content, message):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows all steps once, in minutes on two cores: finds the keypoints in a photograph
 # with the weights of this package, then makes sample data, trains a small LDCRN on
-# it, tests it, and draws its predictions.
+# it, tests it, and writes a report.
 #
 #   bash tools/quickstart.sh [FOLDER]    results go to FOLDER (outputs/quickstart)
 #
@@ -22,7 +22,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc 2>/dev/null || echo 2)}
 export PYTHONWARNINGS=ignore
 config=$root/configs/ldcrn/td-hm_ldcrn-tiny_sample-128x96.py
 
-progress='wrote .*|Epoch.*(loss|coco/AP): [0-9.]+|.*(visualizations|pictures/).*'
+progress='wrote .*|Epoch.*(loss|coco/AP): [0-9.]+|.*visualizations.*'
 
 # Prints a command, runs it, and shows the lines about its progress. All go to a log.
 run() { # run TOOL ARGUMENTS...
@@ -45,7 +45,7 @@ run demo.py "$photo" --bboxes 0,0,512,1500 --out-dir photo
   --format coco --num-train 500 --num-val 50
 run train.py "$config" --channels-last --resume --work-dir run
 run test.py "$config" run/best_coco_AP_epoch_*.pth --work-dir test \
-  --dump predictions.pkl --out metrics.json
-run draw_results.py "$config" run --dump predictions.pkl --out-dir pictures
-printf '\nDone in %d s. Ground truth (left) and predictions (right):\n  %s\n' \
-  "$SECONDS" "$PWD/pictures/overview.jpg"
+  --out metrics.json
+run report.py run
+printf '\nDone in %d s. Open the report of the training in a browser:\n  %s\n' \
+  "$SECONDS" "$PWD/run/report.html"

@@ -11,6 +11,7 @@ from itertools import pairwise
 from mmengine.model import BaseModule
 from mmpose.registry import MODELS
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .conv import BATCH_NORM, PAPER_INIT, conv_norm, preact_conv
 from .dcrm import DCRM
@@ -52,6 +53,11 @@ class LDCRN(BaseModule):
             backward pass instead of keeping their activations. Gradients and running
             statistics stay the same. Activations take about a fifth of the memory,
             and a step takes more time.
+        frozen_stages: last stage whose weights and running statistics stay as they
+            are: 0 is the stem, 1 also layer1, and so on up to ``len(channels)``, the
+            whole backbone. -1 freezes nothing.
+        norm_eval: keep all batch norms in evaluation mode, so that training uses
+            their running statistics and leaves them as they are.
         init_cfg: initialisation, by default the paper's.
 
     Raises:
@@ -71,6 +77,8 @@ class LDCRN(BaseModule):
         expansion: int = 4,
         norm_cfg: dict = BATCH_NORM,
         with_cp: bool = False,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
         init_cfg: dict | list[dict] | None = PAPER_INIT,
     ) -> None:
         super().__init__(init_cfg)
@@ -112,6 +120,30 @@ class LDCRN(BaseModule):
             conv_norm(high, low, 3, 2, norm_cfg=norm_cfg)
             for high, low in pairwise(channels[1:])
         )
+        if not -1 <= frozen_stages <= len(channels):
+            raise ValueError(
+                f'`frozen_stages` of LDCRN with {len(channels)} branches must be in '
+                f'[-1, {len(channels)}], got {frozen_stages}.'
+            )
+        self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
+        for module in self._frozen():
+            module.requires_grad_(False)
+        self.train()
+
+    def _frozen(self) -> list[nn.Module]:
+        parts = [[self.stem], [self.layer1, self.entry]]
+        parts += [[stage, self.grow[i : i + 1]] for i, stage in enumerate(self.stages)]
+        return [module for part in parts[: self.frozen_stages + 1] for module in part]
+
+    def train(self, mode: bool = True) -> 'LDCRN':
+        """Sets the training mode of what is not frozen."""
+        super().train(mode)
+        for module in self.modules() if self.norm_eval else ():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        for module in self._frozen():
+            module.eval()
+        return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Computes the skips and the pyramid."""

@@ -68,6 +68,51 @@ def test_every_normalisation_follows_norm_cfg_and_starts_as_the_identity(
             assert torch.all(parameter == name.endswith('weight')), name
 
 
+# Freezing
+
+
+@pytest.mark.parametrize('with_cp', [False, True])
+@pytest.mark.parametrize(
+    ('settings', 'still'),
+    [
+        (dict(), ''),
+        (dict(frozen_stages=0), 'stem'),
+        (dict(frozen_stages=1), 'stem layer1 entry'),
+        (dict(frozen_stages=2), 'stem layer1 entry stages.0 grow.0'),
+        (dict(frozen_stages=3), 'stem layer1 entry stages grow'),
+        (dict(norm_eval=True), 'running_mean running_var num_batches_tracked'),
+    ],
+)
+def test_a_step_moves_what_is_not_frozen_and_nothing_else(settings, still, with_cp):
+    model = randomise(small_backbone(with_cp=with_cp, **settings)).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1, weight_decay=0.1)
+    before = weights_of(model)
+    maps = model(noise(2, 3, 32, 32))
+    if any(parameter.requires_grad for parameter in model.parameters()):
+        sum((one**2).mean() for one in maps).backward()
+        optimizer.step()
+    moved = {
+        name
+        for name, value in weights_of(model).items()
+        if not torch.equal(value, before[name])
+    }
+    frozen = {
+        name
+        for name in before
+        if any(
+            name.startswith(f'{part}.') or name.endswith(f'.{part}')
+            for part in still.split()
+        )
+    }
+    assert moved == before.keys() - frozen
+
+
+def test_exception_for_stages_that_do_not_exist():
+    for stages in (-2, 4):
+        with pytest.raises(ValueError, match='frozen_stages'):
+            small_backbone(frozen_stages=stages)
+
+
 # Recomputation
 
 
