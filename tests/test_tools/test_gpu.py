@@ -1,0 +1,223 @@
+"""The network and the tools on a GPU, compared with the CPU.
+
+Where PyTorch sees no GPU, the tests are skipped. LDCRN_TEST_DEVICE=cpu runs them on
+the CPU to try the tests themselves.
+"""
+
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+import torch
+from mmengine.runner import set_random_seed
+from mmpose.apis import inference_topdown, init_model
+from mmpose.registry import MODELS
+
+from ldcrn_mm.inference import TopdownInferencer
+from ldcrn_mm.models import LDCRN
+
+pytestmark = pytest.mark.gpu
+NETWORK = dict(
+    type='TopdownPoseEstimator',
+    backbone=dict(type='LDCRN'),
+    neck=dict(type='PyramidFusionNeck'),
+    head=dict(type='LDCRNHead', out_channels=17),
+    _scope_='mmpose',
+)
+# Largest difference to the CPU, relative to the largest value.
+TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
+
+
+@pytest.fixture
+def device():
+    name = os.environ.get('LDCRN_TEST_DEVICE', 'cuda')
+    if name == 'cuda' and not torch.cuda.is_available():
+        pytest.skip('PyTorch sees no GPU')
+    with torch.backends.cudnn.flags(allow_tf32=False):  # which keeps ten bits
+        yield name
+
+
+def build(dtype=torch.float32, **backbone):
+    set_random_seed(0)
+    settings = NETWORK | dict(backbone=NETWORK['backbone'] | backbone)
+    return MODELS.build(settings).to(dtype).train()
+
+
+def images(device, dtype=torch.float32, size=(64, 64)):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, 3, *size, generator=generator, dtype=dtype).to(device)
+
+
+def step(model, image):
+    """Heatmaps, and the gradient of each weight, on the CPU."""
+    heatmaps = model.head(model.neck(model.backbone(image)))
+    heatmaps.square().mean().backward()
+    gradients = [p.grad.cpu() for p in model.parameters() if p.grad is not None]
+    return [heatmaps.detach().cpu(), *gradients]
+
+
+def difference(found, expected):
+    """The largest relative difference of two lists of tensors."""
+    return max(
+        float((a - b).abs().max() / b.abs().max().clamp(min=1e-12))
+        for a, b in zip(found, expected, strict=True)
+    )
+
+
+@pytest.mark.parametrize('dtype', TOLERANCES)
+def test_heatmaps_equal_the_cpu(device, dtype):
+    model = build(dtype)
+    model.eval()
+    with torch.no_grad():
+        expected = model.head(model.neck(model.backbone(images('cpu', dtype))))
+        model.to(device)
+        found = model.head(model.neck(model.backbone(images(device, dtype))))
+
+    assert difference([found.cpu()], [expected]) < TOLERANCES[dtype]
+
+
+def test_gradients_equal_the_cpu(device):
+    dtype = torch.float64  # in float32 batch normalization magnifies the rounding
+    expected = step(build(dtype), images('cpu', dtype))
+    found = step(build(dtype).to(device), images(device, dtype))
+
+    assert difference(found, expected) < 1e-6
+
+
+def test_recomputation_gives_the_same_gradients_for_less_memory(device):
+    large, peaks, results = (256, 192), [], []
+    for with_cp in (False, True):
+        model = build(torch.float64, with_cp=with_cp).to(device)
+        if device == 'cuda':
+            torch.cuda.reset_peak_memory_stats()
+        results.append(step(model, images(device, torch.float64, large)))
+        peaks.append(torch.cuda.max_memory_allocated() if device == 'cuda' else 0)
+
+    assert difference(*results) < 1e-9
+    if device == 'cuda':
+        assert peaks[1] < 0.5 * peaks[0]
+
+
+def test_channels_last_gives_the_same_heatmaps(device):
+    model = build().to(device)
+    with torch.no_grad():
+        expected = model.backbone(images(device))
+        model.to(memory_format=torch.channels_last)
+        image = images(device).to(memory_format=torch.channels_last)
+        found = model.backbone(image)
+
+    assert difference(found, expected) < 1e-3
+
+
+def test_a_compiled_network_gives_the_same_heatmaps(device):
+    if device == 'cpu':
+        pytest.skip('compiling for the CPU takes minutes')
+    model = build().to(device).eval()
+    with torch.no_grad():
+        expected = model.backbone(images(device))
+        found = torch.compile(model.backbone)(images(device))
+
+    assert difference(found, expected) < 1e-3
+
+
+@pytest.fixture
+def on_device(device):
+    """Variables for processes: on the CPU they do not see a GPU."""
+    return {'CUDA_VISIBLE_DEVICES': ''} if device == 'cpu' else {}
+
+
+def losses(printed):
+    return [float(loss) for loss in re.findall(r' loss: (\S+)', printed)]
+
+
+OPTIONS = {  # of the config
+    'fp16': ['optim_wrapper.type=AmpOptimWrapper'],
+    'bf16': ['optim_wrapper.type=AmpOptimWrapper', 'optim_wrapper.dtype=bfloat16'],
+    'recomputing': ['model.backbone.with_cp=True'],
+}
+
+
+@pytest.mark.parametrize('name', OPTIONS)
+def test_training_and_resuming(
+    device, on_device, run_tool, tiny_config, tmp_path, name
+):
+    if device == 'cpu' and name.endswith('16'):
+        pytest.skip('AmpOptimWrapper is for GPUs')
+    arguments = [tiny_config, '--work-dir', tmp_path, '--channels-last']
+    options = ['--cfg-options', *OPTIONS[name]]
+    printed = []
+    for more in (['train_cfg.max_epochs=2'], ['train_cfg.max_epochs=3']):
+        resume = ['--resume'] if printed else []
+        done = run_tool('train.py', *arguments, *resume, *options, *more, **on_device)
+        printed.append(losses(done.stdout + done.stderr))
+
+    assert [len(one) for one in printed] == [4, 2]
+    assert np.isfinite(np.concatenate(printed)).all()
+    assert (tmp_path / 'epoch_3.pth').is_file()
+
+
+def test_distributed_training_with_synchronised_statistics(
+    device, on_device, run_tool, tiny_config, tmp_path
+):
+    done = run_tool(
+        *['dist_train.sh', tiny_config, 1, '--work-dir', tmp_path],
+        *['--cfg-options', 'sync_bn=torch', 'train_cfg.max_epochs=1'],
+        **on_device,
+    )
+    printed = done.stdout + done.stderr
+
+    assert (tmp_path / 'epoch_1.pth').is_file()
+    assert len(losses(printed)) == 2
+    if device == 'cuda':
+        assert 'nccl' in printed
+
+
+def test_evaluation_equals_the_cpu(
+    device, on_device, run_tool, tiny_config, trained, tmp_path
+):
+    metrics = []
+    for name, variables in {'cpu': {'CUDA_VISIBLE_DEVICES': ''}, device: {}}.items():
+        out = tmp_path / f'{name}.json'
+        arguments = [trained / 'epoch_3.pth', '--work-dir', tmp_path, '--out', out]
+        run_tool('test.py', tiny_config, *arguments, **(on_device | variables))
+        metrics.append(json.loads(out.read_text()))
+
+    assert metrics[-1] == pytest.approx(metrics[0], abs=1e-3)
+
+
+def test_predictions_equal_the_cpu(device, sample_data):
+    photo = str(next((sample_data / 'coco' / 'val2017').glob('*.jpg')))
+    box = [[20, 20, 220, 320]]
+    found = []
+    for name in ('cpu', device):
+        inferencer = TopdownInferencer('ldcrn', device=name)
+        (result,) = inferencer(photo, bboxes=box)
+        model = init_model(inferencer.cfg, 'ldcrn_mm://ldcrn', device=name)
+        (sample,) = inference_topdown(model, photo, np.array(box))
+        found.append(result['predictions'][0][0]['keypoints'])
+        np.testing.assert_allclose(
+            sample.pred_instances.keypoints[0], found[-1], atol=0.5
+        )
+
+    np.testing.assert_allclose(found[1], found[0], atol=0.5)
+
+
+def test_onnx_runtime_on_the_gpu_equals_the_network(device, tmp_path):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    provider = {'cuda': 'CUDAExecutionProvider'}.get(device, 'CPUExecutionProvider')
+    if provider not in onnxruntime.get_available_providers():
+        pytest.skip(f'ONNX Runtime has no {provider}')
+    pytest.importorskip('onnx')
+    model = LDCRN().eval()
+    torch.onnx.export(model, images('cpu'), tmp_path / 'ldcrn.onnx', dynamo=False)
+    session = onnxruntime.InferenceSession(
+        tmp_path / 'ldcrn.onnx', providers=[provider]
+    )
+    with torch.no_grad():
+        expected = model(images('cpu'))
+    name = session.get_inputs()[0].name
+    found = session.run(None, {name: images('cpu').numpy()})
+
+    assert difference([torch.from_numpy(one) for one in found], expected) < 1e-3
