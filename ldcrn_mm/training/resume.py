@@ -7,12 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.logging import HistoryBuffer
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpose.registry import HOOKS
 
 from ..checkpoint import read_checkpoint
+from ..checkpoint.files import plain
 
 RECORD = 'last_validation'  # beside MMEngine's last_checkpoint
 # What the last part of a metric's name says of it
@@ -138,6 +141,24 @@ class SafeCheckpointHook(CheckpointHook):
         self._set_best_paths(self._best_paths(info))
         self._remove_replaced(info)
         note_validation(runner)
+
+    def before_save_checkpoint(
+        self, runner: Runner, checkpoint: dict[str, Any]
+    ) -> None:
+        """Writes plain types where ``weights_only`` knows no others."""
+        if torch.__version__ >= (2, 6):
+            return
+        hub = checkpoint.get('message_hub') or {}
+        logs = hub.get('log_scalars', {})
+        logs.update({name: log.data for name, log in logs.items()})
+        for part in {'meta', 'message_hub', 'param_schedulers'} & checkpoint.keys():
+            checkpoint[part] = plain(checkpoint[part])
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Takes the history of the logs from plain types."""
+        logs = (checkpoint.get('message_hub') or {}).get('log_scalars', {})
+        plain_logs = {name: log for name, log in logs.items() if isinstance(log, list)}
+        logs.update({name: HistoryBuffer(*log) for name, log in plain_logs.items()})
 
     def _best_paths(self, info: dict[str, Any]) -> dict[str, str | None]:
         """Where the best checkpoints by each metric are, as the message hub has it."""
