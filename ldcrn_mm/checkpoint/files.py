@@ -141,13 +141,10 @@ def _check_file(path: Path) -> None:
 def reason(error: Exception) -> str:
     """What PyTorch found, without its advice to drop the protection."""
     text = str(error) or type(error).__name__
-    if torch.__version__ < (2, 6) and 'Unsupported' in text:
-        return (
-            f'torch {torch.__version__} cannot read the checkpoint of a training without '
-            'running code from it, which needs torch 2.6 or newer'
-        )
     found = re.search(r'(WeightsUnpickler|PytorchStreamReader).*', text)
-    return (found or re.match('.*', text))[0].partition('. ')[0].rstrip(': ')
+    first = (found or re.match('.*', text))[0].partition('. ')[0].rstrip(': ')
+    few_types = torch.__version__ < (2, 6) and 'Unsupported' in text
+    return f'{first} (torch 2.6 and newer know more types)' if few_types else first
 
 
 def tensors_in(content: Any, source: object) -> OrderedDict[str, Tensor]:

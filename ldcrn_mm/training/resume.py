@@ -7,13 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.logging import HistoryBuffer
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpose.registry import HOOKS
 
 from ..checkpoint import load_weights, read_checkpoint
-from ..checkpoint.files import require_backbone, require_finite, tensors_in
+from ..checkpoint.files import plain, require_backbone, require_finite, tensors_in
 
 RECORD = 'last_validation'  # beside MMEngine's last_checkpoint
 # What the last part of a metric's name says of it
@@ -168,7 +170,10 @@ class SafeCheckpointHook(CheckpointHook):
     def before_save_checkpoint(
         self, runner: Runner, checkpoint: dict[str, Any]
     ) -> None:
-        """Refuses weights that are not finite, also those that ``EMAHook`` adds."""
+        """Refuses weights that are not finite, also those that ``EMAHook`` adds.
+
+        Writes plain types where ``weights_only`` knows no others.
+        """
         for part in ('state_dict', 'ema_state_dict'):
             try:
                 require_finite(checkpoint.get(part) or {}, part)
@@ -177,6 +182,19 @@ class SafeCheckpointHook(CheckpointHook):
                     f'no checkpoint is written after epoch {runner.epoch}, iteration '
                     f'{runner.iter}: {error}'
                 ) from error
+        if torch.__version__ >= (2, 6):
+            return
+        hub = checkpoint.get('message_hub') or {}
+        logs = hub.get('log_scalars', {})
+        logs.update({name: log.data for name, log in logs.items()})
+        for part in {'meta', 'message_hub', 'param_schedulers'} & checkpoint.keys():
+            checkpoint[part] = plain(checkpoint[part])
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Takes the history of the logs from plain types."""
+        logs = (checkpoint.get('message_hub') or {}).get('log_scalars', {})
+        plain_logs = {name: log for name, log in logs.items() if isinstance(log, list)}
+        logs.update({name: HistoryBuffer(*log) for name, log in plain_logs.items()})
 
     def _best_paths(self, info: dict[str, Any]) -> dict[str, str | None]:
         """Where the best checkpoints by each metric are, as the message hub has it."""

@@ -1,7 +1,9 @@
 """Trainings by MMEngine's runner, killed at every change of a file and resumed."""
 
 import os
+import re
 import sys
+import zipfile
 from typing import ClassVar
 
 import pytest
@@ -11,6 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
+from torch.torch_version import TorchVersion
 
 from ldcrn_mm.training import SafeCheckpointHook
 from ldcrn_mm.training.resume import DropCodeHook, check_resumable, last_checkpoint
@@ -334,3 +337,19 @@ def test_nothing_of_a_checkpoint_is_run_or_passed_on(trained, tmp_path):
     saved = torch.load(tmp_path / 'work' / 'epoch_4.pth')
     assert saved['meta']['epoch'] == 4
     assert str(tmp_path / 'ran') not in str(saved)
+
+
+def test_before_torch_2_6_a_run_saves_plain_types_and_resumes(
+    trained, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch, '__version__', TorchVersion('2.1.2'))
+    train(tmp_path, max_epochs=2)
+    with zipfile.ZipFile(tmp_path / 'epoch_2.pth') as archive:
+        pickled = archive.read('archive/data.pkl')
+    assert not re.findall(rb'numpy|mmengine|Counter|getattr', pickled)
+
+    train(tmp_path, resume=True)
+
+    resumed, whole = (torch.load(x / 'epoch_4.pth') for x in (tmp_path, trained))
+    for part in ('state_dict', 'optimizer'):
+        assert str(resumed[part]) == str(whole[part])
