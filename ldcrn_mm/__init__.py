@@ -23,12 +23,20 @@ from . import compat  # noqa: E402
 
 compat.apply()  # before anything of mmpose is imported
 
-from . import metrics, models, registry, training, transforms  # noqa: E402
+from . import metrics, models, paper_data, registry, training, transforms  # noqa: E402
 from .registry import make_resolvable  # noqa: E402
 
 make_resolvable()
 
-__all__ = ['__version__', 'metrics', 'models', 'registry', 'training', 'transforms']
+__all__ = [
+    '__version__',
+    'metrics',
+    'models',
+    'paper_data',
+    'registry',
+    'training',
+    'transforms',
+]
 
 
 def __getattr__(name: str) -> Any:
