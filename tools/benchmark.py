@@ -8,27 +8,26 @@
 A MODEL is a config file, a name from the metafile such as ldcrn-coco, one of the
 names below, mmpose::FOLDER/CONFIG.py, or an exported file (.onnx, .xml), which keeps
 its own runtime, precision and image size. Networks have random weights, int8 is
-calibrated on noise, and nothing is downloaded. Each contender runs in a process of
-its own. They are timed in turn, every other round in reverse order. A ratio is the
-median of the ratios within the rounds, so it holds on a machine that is not idle.
+calibrated on noise, and nothing is downloaded. Contenders are timed in turn, every
+other round in reverse order. A ratio is the median of the ratios within the rounds, so
+it holds on a machine that is not idle, best with --threads 1 --cpu-time.
 """
 
 import argparse
+import copy
 import os
 import platform
 import re
 import sys
+import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from itertools import product
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from threading import Thread
 from typing import Any, NamedTuple
 
 import torch
@@ -44,6 +43,7 @@ from torch.utils.benchmark import Measurement, Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 from ldcrn_mm.checkpoint import zoo
+from ldcrn_mm.checkpoint.files import write_whole
 from ldcrn_mm.deploy import deploy_form, is_exported, open_runtime
 from ldcrn_mm.training.options import image_size, require_suffix, user_errors
 from ldcrn_mm.training.precision import cpu_computes_in
@@ -75,54 +75,61 @@ class Contender(NamedTuple):
     precision: str = ''
 
 
-TIMERS: dict[tuple[Contender, int], Timer] = {}  # of this process, by batch size
-
-
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog=f'Names of models: {", ".join(NAMES)}.',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add, words = parser.add_argument, partial(str.split, sep=',')
+    add = parser.add_argument
     add('models', nargs='+', metavar='MODEL')
-    add('--runtime', type=words, default='eager', help=','.join(PRECISIONS))
-    add('--precision', type=words, default='fp32', help='fp32,bf16,fp16,int8')
+    add('--runtime', default='eager', help=','.join(PRECISIONS))
+    add('--precision', default='fp32', help='fp32,bf16,fp16,int8')
     add('--deploy', action='store_true', help='add the deploy form of each LDCRN')
     add('--channels-last', action='store_true', help='add this layout in PyTorch')
     add('--size', type=image_size, metavar='HEIGHTxWIDTH', help="(the config's)")
     add('--batch-sizes', type=numbers, default='1', metavar='N,...')
-    add('--device', choices=['cpu', 'cuda'], default='cpu', help='of PyTorch')
-    add('--threads', type=int, default=2, help='(%(default)s)')
-    add('--rounds', type=int, default=10, help='(%(default)s)')
+    add('--device', choices=['cpu', 'cuda'], default='cpu', help='(%(default)s)')
+    add('--threads', type=number, default=2, help='(%(default)s)')
+    add('--rounds', type=number, default=10, help='(%(default)s)')
+    add('--cpu-time', action='store_true', help='count the CPU time of all threads')
     add('--json', metavar='OUT', help='also write the results to this file')
     args = parser.parse_args()
-    for option, known in dict(
-        runtime=PRECISIONS, precision=PRECISIONS['openvino']
-    ).items():
-        for word in set(vars(args)[option]).difference(known):
-            parser.error(f'--{option} must be of {",".join(known)}, got {word!r}')
-    if min(args.threads, args.rounds, *args.batch_sizes) < 1:
-        parser.error('--threads, --rounds and --batch-sizes must be at least 1')
+    known = dict(runtime=PRECISIONS, precision=PRECISIONS['openvino'])
+    for option, names in known.items():
+        words = vars(args)[option] = vars(args)[option].split(',')
+        for word in set(words).difference(names):
+            parser.error(f'--{option} must be of {",".join(names)}, got {word!r}')
     require_suffix(parser, args.json, ['.json'])
-    if args.json:
-        try:  # before measuring, which takes long
-            Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-            Path(args.json).open('a').close()
-        except OSError as error:
-            parser.error(f'cannot write --json {args.json}: {error.strerror}')
     return args
 
 
+def check_writable(path: str | None) -> None:
+    try:
+        if path:
+            write_whole(b'', path)
+    except OSError as error:
+        raise ValueError(f'cannot write --json {path}: {error.strerror}') from error
+
+
+def number(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'must be at least 1, got {text!r}')
+    return int(text)
+
+
 def numbers(text: str) -> list[int]:
-    return [int(word) for word in text.split(',')]
+    return [number(word) for word in text.split(',')]
 
 
 def read_config(model: str) -> Config:
     place = NAMES.get(model, model)
-    if '::' in place:
-        return get_config(place)
-    return Config.fromfile(place if '.' in place else zoo.find(place, 'random')[0])
+    try:
+        if '::' in place:
+            return get_config(place)
+        return Config.fromfile(place if '.' in place else zoo.find(place, 'random')[0])
+    except Exception as error:  # MMEngine raises many types
+        raise ValueError(f'there is no config {model}: {error}') from error
 
 
 def find_contenders(args: argparse.Namespace) -> Iterator[Contender]:
@@ -140,15 +147,7 @@ def find_contenders(args: argparse.Namespace) -> Iterator[Contender]:
                 yield Contender(model, form, runtime, precision)
 
 
-def require_precision(one: Contender, device: str) -> None:
-    known = PRECISIONS.get(one.runtime, [one.precision])
-    if one.precision not in known:
-        raise ValueError(f'{one.runtime} computes in {", ".join(known)}')
-    dtype = DTYPES.get(one.precision, torch.float32)
-    if device == 'cpu' and dtype.itemsize < 4 and not cpu_computes_in(dtype):
-        raise ValueError(f'this CPU has no instructions for {one.precision}')
-
-
+@cache
 def build(model: str, size: tuple[int, int] | None) -> tuple[nn.Module, dict[str, Any]]:
     """An estimator with random weights, its image size and its complexity.
 
@@ -172,63 +171,58 @@ def build(model: str, size: tuple[int, int] | None) -> tuple[nn.Module, dict[str
 
 def export(estimator: nn.Module, one: Contender, size: tuple, folder: str) -> Path:
     """Writes a network for its runtime, once for all precisions but int8."""
-    from ldcrn_mm.deploy.export import export_onnx, export_openvino
+    from ldcrn_mm.deploy.export import export_network
 
     int8 = one.precision == 'int8'
     name = f'{one.model} {one.form}{" int8" * int8}'.replace(os.sep, '_')
     file = Path(folder, name + SUFFIXES[one.runtime])
     if not file.is_file():
-        write = export_onnx if one.runtime == 'onnxruntime' else export_openvino
         noise = torch.randn(8, 3, *size).numpy()  # enough to tell the time
         options = dict(precision='int8', calibration=noise) if int8 else {}
-        write(estimator, file, size[::-1], **options)
+        export_network(estimator, file, size[::-1], **options)
     return file
 
 
-def begin() -> None:
-    """Leaves the output to the table, and ends this process if its parent is killed."""
-    os.dup2(2, 1)
-    Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
-
-
-def prepare(one: Contender, args: argparse.Namespace, folder: str) -> dict[str, Any]:
-    """Prepares a contender in its process and returns facts about it."""
-    torch.set_num_threads(args.threads)
-    facts, file = one._asdict(), one.model
+def prepare(
+    one: Contender, args: argparse.Namespace, folder: str
+) -> tuple[dict[str, Any], dict[int, Timer]]:
+    """Facts about a contender, and a timer for each batch size."""
+    known = PRECISIONS.get(one.runtime, [one.precision])
+    if one.precision not in known:
+        raise ValueError(f'{one.runtime} computes in {", ".join(known)}')
+    dtype = DTYPES.get(one.precision, torch.float32)
+    if args.device == 'cpu' and dtype.itemsize < 4 and not cpu_computes_in(dtype):
+        raise ValueError(f'this CPU has no instructions for {one.precision}')
+    facts, file, layout = one._asdict(), one.model, torch.preserve_format
     if not is_exported(file):
         estimator, more = build(one.model, args.size)
         facts.update(more)
-        if 'deploy' in one.form:
-            estimator = deploy_form(estimator)
+        copied = deploy_form if 'deploy' in one.form else copy.deepcopy
+        estimator = copied(estimator)
         if one.runtime in SUFFIXES:
             file = export(estimator, one, facts['size'], folder)
     if is_exported(file):
-        run, convert = (
-            open_runtime(file, one.precision or None, args.threads),
-            Tensor.numpy,
-        )
+        run = open_runtime(file, one.precision or None, args.threads, args.device)
+        convert = Tensor.numpy
         facts.update(runtime=run.name, precision=run.precision)
         facts.update(size=run.input_size[::-1])
     else:
-        last = 'channels-last' in one.form
-        layout = torch.channels_last if last else torch.preserve_format
-        to = dict(device=args.device, dtype=DTYPES[one.precision], memory_format=layout)
+        if 'channels-last' in one.form:
+            layout = torch.channels_last
+        to = dict(device=args.device, dtype=dtype, memory_format=layout)
         run, convert = estimator.to(**to), partial(Tensor.to, **to)
         if one.runtime == 'compile':  # with the weights as constants
             run = torch.compile(run, dynamic=False, options=dict(freezing=True))
         run = partial(run, data_samples=None, mode='tensor')
+    clock = dict(timer=time.process_time) if args.cpu_time else {}
+    timers = {}
     for batch in args.batch_sizes:
         images = convert(torch.randn(batch, 3, *facts['size']))
         names = dict(run=torch.no_grad()(run), images=images)
-        timer = Timer('run(images)', globals=names, num_threads=args.threads)
-        timer.timeit(1)  # compiles, and shows whether it runs
-        TIMERS[one, batch] = timer
-    return facts
-
-
-def time(one: Contender, batch: int) -> Measurement:
-    """Times a contender in its process, for one turn."""
-    return TIMERS[one, batch].blocked_autorange(min_run_time=MIN_TIME)
+        options = dict(globals=names, num_threads=args.threads, **clock)
+        timers[batch] = Timer('run(images)', **options)
+        timers[batch].timeit(1)  # compiles, and shows whether it runs
+    return facts, timers
 
 
 def latency(turns: Sequence[Measurement], first: Sequence[Measurement]) -> dict:
@@ -241,37 +235,36 @@ def latency(turns: Sequence[Measurement], first: Sequence[Measurement]) -> dict:
 
 def measure(args: argparse.Namespace) -> tuple[list[dict], dict[str, str]]:
     """Facts and latencies of the contenders, and why others are left out."""
-    contenders = list(dict.fromkeys(find_contenders(args)))
-    workers, facts, times, left_out = {}, {}, {}, {}
+    contenders, ready, times, left_out = find_contenders(args), {}, {}, {}
 
     def attempt(one: Contender, function: Callable, *arguments: Any) -> Any:
         try:
-            require_precision(one, args.device)
-            return workers[one].submit(function, one, *arguments).result()
+            return function(*arguments)
         except Exception as error:  # of any library
             reason = f'{type(error).__name__}: {error}'
-            left_out[one] = ' '.join(reason.split())[:300]
+            ready.pop(one, None)
+            left_out[' '.join(filter(None, one))] = ' '.join(reason.split())[:300]
 
-    with TemporaryDirectory() as folder, ExitStack() as stack:
-        for one in contenders:
+    torch.set_num_threads(args.threads)
+    with TemporaryDirectory() as folder:
+        for one in dict.fromkeys(contenders):
             print('Preparing', *filter(None, one), file=sys.stderr)
-            pool = ProcessPoolExecutor(1, get_context('spawn'), begin)
-            workers[one] = stack.enter_context(pool)
-            facts[one] = attempt(one, prepare, args, folder)
-        for number in track_iter_progress(range(args.rounds), file=sys.stderr):
-            turns = list(product(args.batch_sizes, contenders))
-            for batch, one in turns[:: -1 if number % 2 else 1]:
-                if one not in left_out:
-                    turn = attempt(one, time, batch)
+            if found := attempt(one, prepare, one, args, folder):
+                ready[one] = found
+        for count in track_iter_progress(range(args.rounds), file=sys.stderr):
+            turns = list(product(args.batch_sizes, ready))
+            for batch, one in turns[:: -1 if count % 2 else 1]:
+                if one in ready:
+                    call = ready[one][1][batch].blocked_autorange
+                    turn = attempt(one, partial(call, min_run_time=MIN_TIME))
                     times.setdefault((one, batch), []).append(turn)
-    ran = [one for one in contenders if one not in left_out]
-    for one in ran:
-        facts[one]['latency'] = {
-            batch: latency(times[one, batch], times[ran[0], batch])
+    first = next(iter(ready), None)
+    for one, (facts, _) in ready.items():
+        facts['latency'] = {
+            batch: latency(times[one, batch], times[first, batch])
             for batch in args.batch_sizes
         }
-    reasons = {' '.join(filter(None, one)): left_out[one] for one in left_out}
-    return [facts[one] for one in ran], reasons
+    return [facts for facts, _ in ready.values()], left_out
 
 
 def table(results: Sequence[dict]) -> str:
@@ -298,17 +291,20 @@ def describe_machine() -> dict[str, str]:
     text = cpuinfo.read_text() if cpuinfo.is_file() else ''
     cpu = re.search(r'model name\s*:\s*(.+)', text)
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
-    load = f'{os.getloadavg()[0]:.2f}'
     versions = {one.name: one.version for one in metadata.distributions()}
-    return dict(CPU=cpu[1] if cpu else platform.processor(), GPU=gpu, load=load) | {
-        name: versions[name] for name in LIBRARIES if name in versions
-    }
+    libraries = {name: versions[name] for name in LIBRARIES if name in versions}
+    load = f'{os.getloadavg()[0]:.2f}'
+    return (
+        dict(CPU=cpu[1] if cpu else platform.processor(), GPU=gpu, load=load)
+        | libraries
+    )
 
 
 def main() -> None:
     args = parse_args()
     record = dict(machine=describe_machine(), settings=vars(args))
     with user_errors():
+        check_writable(args.json)  # before measuring, which takes long
         record['results'], record['left_out'] = measure(args)
     if args.json:
         dump(record, args.json, indent=1)
@@ -318,9 +314,10 @@ def main() -> None:
         sys.exit('benchmark.py: error: nothing was measured')
     print(table(record['results']))
     machine = ', '.join(f'{k} {v}' for k, v in record['machine'].items())
-    print(f'\n{machine}, threads {args.threads}, rounds {args.rounds}')
+    what = 'CPU time' if args.cpu_time else 'wall time'
+    print(f'\n{machine}, threads {args.threads}, rounds {args.rounds}, {what}')
 
 
 if __name__ == '__main__':
-    os.environ.setdefault('PYTHONWARNINGS', 'ignore')  # of the processes
+    warnings.simplefilter('ignore')
     main()

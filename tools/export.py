@@ -19,10 +19,8 @@ import sys
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
-from torch import nn
 
 from ldcrn_mm.checkpoint import load_weights, read_checkpoint
 from ldcrn_mm.deploy import deploy_form, export, images, open_runtime
@@ -37,62 +35,36 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
+    add, precisions = parser.add_argument, export.PRECISIONS['.xml']
     add('config', help='config file')
     add('checkpoint', help='checkpoint file or address')
     add('--format', choices=SUFFIXES, required=True)
     add('--out', type=Path, help='file to write (outputs/export/CONFIG...)')
     add('--overwrite', action='store_true', help='replace an existing file')
-    add(
-        '--precision',
-        choices=['fp32', 'fp16', 'bf16', 'int8'],
-        default='fp32',
-        help='of weights and computation (onnx stores fp16 and computes fp32)',
-    )
+    add('--precision', choices=precisions, default='fp32', help='(%(default)s)')
     add('--decode', action='store_true', help='return keypoints instead of heatmaps')
-    add(
-        '--size',
-        type=options.image_size,
-        metavar='HEIGHTxWIDTH',
-        help="of the images, as in 256x192 (the config's)",
-    )
+    add('--size', type=options.image_size, help='HEIGHTxWIDTH of images, as in 256x192')
     add('--opset', type=int, default=export.OPSET, help='of ONNX (%(default)s)')
     add('--no-deploy', action='store_true', help='export the layers as trained')
     add('--images', metavar='FOLDER', help='photographs of people to check the file on')
-    add(
-        '--calibration',
-        choices=['train', 'val'],
-        default='train',
-        help='int8: dataset of the config to calibrate on (%(default)s)',
-    )
-    add(
-        '--calibration-size',
-        type=int,
-        default=128,
-        help='int8: number of people to calibrate on, at most (%(default)s)',
-    )
+    people = 'int8: dataset of the config to calibrate on (%(default)s)'
+    add('--calibration', choices=['train', 'val'], default='train', help=people)
+    count = 'int8: number of people to calibrate on, at most (%(default)s)'
+    add('--calibration-size', type=int, default=128, help=count)
     options.add_settings(parser, 'train_dataloader.dataset.data_root=FOLDER')
     args = parser.parse_args()
-    check_args(parser, args)
-    return args
-
-
-def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if not Path(args.config).is_file():
         parser.error(f'config file not found: {args.config}')
     options.require_checkpoint(parser, args.checkpoint)
-    precisions = export.PRECISIONS[args.format]
-    if args.precision not in precisions:
-        parser.error(
-            f'--precision must be {", ".join(precisions)} for --format {args.format}, '
-            f'got {args.precision}'
-        )
     if args.calibration_size < 1:
         parser.error(
             f'--calibration-size must be positive, got {args.calibration_size}'
         )
-    if args.size:
-        args.size = args.size[::-1]  # MMPose has width, height
+    check_out(parser, args)
+    return args
+
+
+def check_out(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     suffixes = SUFFIXES[args.format]
     if args.out is None:
         precision = '' if args.precision == 'fp32' else f'_{args.precision}'
@@ -107,33 +79,28 @@ def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
             parser.error(f'{file} exists. Replace it with --overwrite.')
 
 
-def load_estimator(cfg: Config, checkpoint: str) -> nn.Module:
-    init_default_scope(cfg.get('default_scope', 'mmpose'))
-    model = MODELS.build(cfg.model)
-    load_weights(model, read_checkpoint(checkpoint), checkpoint)
-    return model.eval()
-
-
 def run(args: argparse.Namespace) -> bool:
     cfg = options.config_with(args.config, args.cfg_options)
-    model = load_estimator(cfg, args.checkpoint)
+    size = args.size and args.size[::-1]  # MMPose has width, height
+    init_default_scope(cfg.get('default_scope', 'mmpose'))
+    model = MODELS.build(cfg.model)
+    load_weights(model, read_checkpoint(args.checkpoint), args.checkpoint)
     people = pictures = None
     if args.precision == 'int8':
         data_files.check_data_files(cfg, [args.calibration])
         people = images.people_of_dataset(
-            cfg, model, args.calibration, args.calibration_size, args.size
+            cfg, model, args.calibration, args.calibration_size, size
         )
         step = math.ceil(len(people) / MAX_CHECKED)
         pictures, what = people[::step], f'people of {args.calibration}_dataloader'
     if args.images:
-        folder, what = args.images, f'pictures of {args.images}'
-        pictures = images.pictures_of_folder(cfg, model, folder, MAX_CHECKED, args.size)
+        what = f'pictures of {args.images}'
+        pictures = images.pictures_of_folder(cfg, model, args.images, MAX_CHECKED, size)
     is_ldcrn = any(isinstance(module, DCRM) for module in model.modules())
-    write = dict(onnx=export.export_onnx, openvino=export.export_openvino)[args.format]
-    write(
+    export.export_network(
         deploy_form(model) if is_ldcrn and not args.no_deploy else model,
         args.out,
-        args.size,
+        size,
         decode=args.decode,
         opset=args.opset,
         precision=args.precision,
@@ -146,7 +113,7 @@ def run(args: argparse.Namespace) -> bool:
         pictures, what = torch.randn(4, 3, height, width, generator=generator), 'noise'
     outputs = ' and '.join(runtime.output_names)
     print(f'{args.out}: {outputs}, {runtime.precision}, of {height}x{width} images')
-    agrees, found = export.check(model, runtime, pictures)
+    agrees, found = export.check(model.eval(), runtime, pictures)
     print(f'against PyTorch on {len(pictures)} {what}, {runtime.name}: {found}')
     return agrees
 

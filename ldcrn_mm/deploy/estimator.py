@@ -5,6 +5,7 @@ mapping of keypoints into the picture.
 """
 
 import inspect
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ class ExportedNetwork(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.runtime = open_runtime(path, precision, num_threads)
+        self.runtime = _open(path, precision, num_threads)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """The outputs of the network."""
@@ -51,31 +52,31 @@ class ExportedNetwork(BaseModule):
 
 
 @MODELS.register_module()
-class DecodedHead(BaseModule):
-    """The head for a network that was exported with its decoding.
+class ExportedHead(HeatmapHead):
+    """The head of an exported network: no layers, and decoding unless it is done.
 
-    Shape: keypoints ``(N, K, 2)`` in pixels of the input, scores ``(N, K)``.
+    Shape: heatmaps ``(N, K, H, W)``, or keypoints ``(N, K, 2)`` in pixels of the input
+    and scores ``(N, K)``.
     """
 
     def predict(
-        self, feats: tuple[Tensor, Tensor], data_samples: list, test_cfg: dict
+        self, feats: tuple[Tensor, ...], data_samples: list, test_cfg: dict
     ) -> list[InstanceData]:
         """One instance per image, like the heads of MMPose return them.
 
         Raises:
-            ValueError: if ``test_cfg`` asks for heatmaps.
+            ValueError: if ``test_cfg`` asks for heatmaps that there are not.
         """
+        if isinstance(feats, list) or len(feats) == 1:  # heatmaps, or two for the flip
+            return super().predict(feats, data_samples, test_cfg)
         if test_cfg.get('output_heatmaps'):
             raise ValueError(
                 'A network that was exported with --decode has no heatmaps to show. '
                 'Export it without --decode.'
             )
         return [
-            InstanceData(
-                keypoints=keypoints[None].cpu().numpy(),
-                keypoint_scores=scores[None].cpu().numpy(),
-            )
-            for keypoints, scores in zip(*feats)
+            InstanceData(keypoints=keypoints[None], keypoint_scores=scores[None])
+            for keypoints, scores in zip(*(each.cpu().numpy() for each in feats))
         ]
 
 
@@ -106,73 +107,71 @@ def use_exported(
             has its decoding in the graph while the config asks for the flip test, or
             if the head of the config has no heatmaps or no decoder.
     """
-    head = _heatmap_head(model.head)
-    runtime = open_runtime(path, precision, num_threads)
+    head = _exported_head(model.head)
+    runtime = _open(path, precision, num_threads)
     _check_shapes(runtime, head)
-    if not runtime.decoded:
-        decode = dict(  # a head without layers
-            type='HeatmapHead',
-            in_channels=head.out_channels,
-            out_channels=head.out_channels,
-            deconv_out_channels=None,
-            final_layer=None,
-            decoder=head.decoder,
-        )
-    elif (model.get('test_cfg') or {}).get('flip_test'):
+    if runtime.decoded and (model.get('test_cfg') or {}).get('flip_test'):
         raise ValueError(
             f'`{path}` was exported with --decode, but the flip test averages '
             'heatmaps. Export it without --decode, or test without the flip test: '
             '--cfg-options model.test_cfg.flip_test=False'
         )
-    else:
-        decode = dict(type='DecodedHead')
-    network = dict(
-        type='ExportedNetwork',
-        path=str(path),
-        precision=precision,
-        num_threads=num_threads,
-    )
+    network = dict(type='ExportedNetwork', path=str(path))
+    network.update(precision=precision, num_threads=num_threads)
     # update() would merge the settings of the old backbone into the new one.
-    return ConfigDict({**model, 'backbone': network, 'neck': None, 'head': decode})
+    return ConfigDict({**model, 'backbone': network, 'neck': None, 'head': head})
 
 
-def _heatmap_head(head: ConfigDict) -> ConfigDict:
-    """The config of a head, with the defaults of its class."""
+def _open(path: str | Path, precision: str | None, num_threads: int | None) -> Runtime:
+    """Opens a file once for the check and for the model, as it takes seconds."""
+    version = Path(path).stat().st_mtime_ns
+    return _open_version(str(path), precision, num_threads, version)
+
+
+@lru_cache(maxsize=1)
+def _open_version(
+    path: str, precision: str | None, num_threads: int | None, version: int
+) -> Runtime:
+    return open_runtime(path, precision, num_threads)
+
+
+def _exported_head(head: ConfigDict) -> ConfigDict:
+    """What stays of a head, with the defaults of its class."""
     kind = MODELS.get(head.type)
     if kind is None or not issubclass(kind, HeatmapHead):
         raise ValueError(
             'An exported network replaces a HeatmapHead or a subclass of it, got '
             f'head.type={head.type}'
         )
-    parameters = inspect.signature(kind).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    head = ConfigDict({**defaults, **head})
-    if head.decoder is None:
+    defaults = inspect.signature(kind).parameters
+    channels, decoder = (
+        head.get(name, defaults[name].default) for name in ('out_channels', 'decoder')
+    )
+    if decoder is None:
         raise ValueError(
             'The head in the config has no decoder, which finds keypoints on heatmaps. '
             'Set head.decoder to the codec of the training.'
         )
-    return head
+    return ConfigDict(
+        type='ExportedHead',
+        in_channels=channels,
+        out_channels=channels,
+        deconv_out_channels=None,
+        final_layer=None,
+        decoder=decoder,
+    )
 
 
 def _check_shapes(runtime: Runtime, head: ConfigDict) -> None:
     width, height = runtime.input_size
-    size = tuple(head.decoder['input_size'])
-    if size != runtime.input_size:
-        raise ValueError(
-            f'`{runtime.path}` takes images of {width}x{height} (width x height), but '
-            f'the codec of the config has input_size={size}. Use the config that it '
-            'was exported with.'
-        )
-    found = runtime(np.zeros((1, 3, height, width), np.float32))
-    if runtime.decoded:
-        found, expected = found[0].shape, (1, head.out_channels, 2)
-    else:
-        columns, rows = head.decoder['heatmap_size']
-        found, expected = np.shape(found), (1, head.out_channels, rows, columns)
+    outputs = runtime(np.zeros((1, 3, height, width), np.float32))
+    shape = (2,) if runtime.decoded else tuple(head.decoder['heatmap_size'][::-1])
+    expected = tuple(head.decoder['input_size']), (1, head.out_channels, *shape)
+    found = runtime.input_size, np.shape(outputs[0] if runtime.decoded else outputs)
     if found != expected:
         raise ValueError(
-            f'The output of `{runtime.path}` must have the shape {expected} for '
-            f'out_channels={head.out_channels} and the codec of the config, got '
-            f'{found}. Use the config that it was exported with.'
+            f'`{runtime.path}` takes images of {width}x{height} (width x height) and '
+            f'returns the shape {found[1]}, but in the config the codec has input_size='
+            f'{expected[0]}, and with out_channels={head.out_channels} the shape is '
+            f'{expected[1]}. Use the config that it was exported with.'
         )

@@ -1,4 +1,4 @@
-"""Exports a trained estimator to ONNX and OpenVINO, and checks the file."""
+"""Exports a trained estimator for ONNX Runtime or OpenVINO, and checks the file."""
 
 import io
 import math
@@ -18,8 +18,8 @@ from .runtime import DECODED_OUTPUTS, PRECISION_KEY, Runtime
 
 OPSET = 20
 PRECISIONS = {
-    'onnx': ('fp32', 'fp16', 'int8'),
-    'openvino': ('fp32', 'fp16', 'bf16', 'int8'),
+    '.onnx': ('fp32', 'fp16', 'int8'),
+    '.xml': ('fp32', 'fp16', 'bf16', 'int8'),
 }
 # Largest difference between heatmaps, relative to their largest value, that the
 # precision explains. int8 is judged by its accuracy (tools/test.py).
@@ -27,7 +27,7 @@ TOLERANCES = {'fp32': 1e-5, 'fp16': 1e-2, 'bf16': 5e-2, 'int8': math.inf}
 MOST_MOVED = 0.01  # share of the keypoints of an fp32 file with decoding
 
 
-def export_onnx(
+def export_network(
     model: BasePoseEstimator,
     path: str | Path,
     size: tuple[int, int] | None = None,
@@ -37,7 +37,7 @@ def export_onnx(
     precision: str = 'fp32',
     calibration: np.ndarray | None = None,
 ) -> Path:
-    """Writes the network of an estimator to an ``.onnx`` file.
+    """Writes the network of an estimator to a file for one of the runtimes.
 
     The file takes any number of normalised images ``(N, 3, H, W)`` of one size. It
     returns heatmaps ``(N, K, H/4, W/4)``, or with ``decode`` keypoints ``(N, K, 2)``
@@ -45,76 +45,71 @@ def export_onnx(
 
     Args:
         model: the estimator. It is put into evaluation mode.
-        path: the file to write.
+        path: an ``.onnx`` file for ONNX Runtime, or an ``.xml`` file for OpenVINO,
+            whose weights are in a ``.bin`` file that is written before it.
         size: (width, height) of the images. Defaults to that of the codec.
         decode: include the decoding.
         opset: version of the ONNX operators, at least 18.
-        precision: ``'fp32'``, ``'fp16'`` (weights are stored in half precision and
-            computed in float32) or ``'int8'``.
+        precision: ``'fp32'``, ``'fp16'``, for OpenVINO ``'bf16'``, or ``'int8'``.
+            ONNX Runtime stores weights in fp16 and computes in float32. OpenVINO
+            computes in fp16 or bf16 if the CPU can.
         calibration: (N, 3, H, W), normalised images of people for int8.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: if the size, opset or precision is not possible, calibration
-            images are missing, or ``decode`` does not support the codec.
+        ValueError: if the suffix, size, opset or precision is not possible,
+            calibration images are missing, or ``decode`` does not support the codec.
     """
-    _check_precision('onnx', precision, calibration)
     path = Path(path)
-    graph = to_onnx(model, size, decode, opset)
+    if path.suffix not in PRECISIONS:
+        raise ValueError(f'an exported file must end in .onnx or .xml, got `{path}`')
+    if precision not in PRECISIONS[path.suffix]:
+        raise ValueError(
+            f'the precision of an {path.suffix} file must be one of '
+            f'{", ".join(PRECISIONS[path.suffix])}, got {precision}'
+        )
+    if precision == 'int8' and calibration is None:
+        raise ValueError("precision='int8' needs calibration images, got None")
+    write = _write_onnx if path.suffix == '.onnx' else _write_openvino
+    write(to_onnx(model, size, decode, opset), path, precision, calibration)
+    return path
+
+
+def _write_onnx(
+    graph: onnx.ModelProto, path: Path, precision: str, images: np.ndarray | None
+) -> None:
     if precision == 'fp16':
         _halve_weights(graph)
     elif precision == 'int8':
         from .quantize import quantize_onnx
 
-        graph = quantize_onnx(graph, calibration)
+        graph = quantize_onnx(graph, images)
     onnx.helper.set_model_props(graph, {PRECISION_KEY: precision})
     onnx.checker.check_model(graph, full_check=True)
     write_whole(graph.SerializeToString(), path)
-    return path
 
 
-def export_openvino(
-    model: BasePoseEstimator,
-    path: str | Path,
-    size: tuple[int, int] | None = None,
-    *,
-    decode: bool = False,
-    opset: int = OPSET,
-    precision: str = 'fp32',
-    calibration: np.ndarray | None = None,
-) -> Path:
-    """Writes the network of an estimator to an ``.xml`` and a ``.bin`` file.
-
-    Works like :func:`export_onnx`. ``precision`` may also be ``'bf16'``, and
-    :func:`~ldcrn_mm.deploy.open_runtime` computes in ``'fp16'`` or ``'bf16'`` if the
-    CPU can. The ``.xml`` file is written last, so where it is, its weights are.
-
-    Raises:
-        ValueError: as :func:`export_onnx`, or if the path does not end in ``.xml``.
-    """
+def _write_openvino(
+    graph: onnx.ModelProto, path: Path, precision: str, images: np.ndarray | None
+) -> None:
     import openvino
 
-    _check_precision('openvino', precision, calibration)
-    path = Path(path)
-    if path.suffix != '.xml':
-        raise ValueError(f'an OpenVINO file must end in .xml, got `{path}`')
     with TemporaryDirectory() as folder:
         file = Path(folder, 'network.onnx')
-        onnx.save(to_onnx(model, size, decode, opset), file)
+        onnx.save(graph, file)
         network = openvino.convert_model(file)
         if precision == 'int8':
             from .quantize import quantize_openvino
 
-            network = quantize_openvino(network, calibration)
+            network = quantize_openvino(network, images)
         network.set_rt_info(precision, PRECISION_KEY)
-        file = Path(folder, path.name)
+        file = file.with_suffix('.xml')
         openvino.save_model(network, file, compress_to_fp16=precision == 'fp16')
         for suffix in ('.bin', '.xml'):
             content = file.with_suffix(suffix).read_bytes()
             write_whole(content, path.with_suffix(suffix))
-    return path
 
 
 class ExportableNetwork(nn.Module):
@@ -139,7 +134,7 @@ def to_onnx(
     decode: bool = False,
     opset: int = OPSET,
 ) -> onnx.ModelProto:
-    """Traces an estimator. For the arguments see :func:`export_onnx`."""
+    """Traces an estimator. For the arguments see :func:`export_network`."""
     newest = onnx.defs.onnx_opset_version()
     if not 18 <= opset <= newest:
         raise ValueError(
@@ -155,17 +150,13 @@ def to_onnx(
     images = torch.zeros(2, 3, height, width)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # dozens about the exporter itself
-        outputs = _as_tuple(network(images))
-        names = [f'output{i}' for i in range(len(outputs))]
-        if len(outputs) == 1:
-            names = ['heatmaps']
-        elif decode:
-            names = list(DECODED_OUTPUTS)
+        count = len(_as_tuple(network(images)))
+        names = ['heatmaps'] if count == 1 else [f'output{i}' for i in range(count)]
         program = torch.onnx.export(
             network,
             (images,),
             input_names=['images'],
-            output_names=names,
+            output_names=[*DECODED_OUTPUTS] if decode else names,
             dynamic_shapes=dict(images={0: torch.export.Dim('batch')}),
             opset_version=opset,
             dynamo=True,
@@ -176,15 +167,6 @@ def to_onnx(
     graph = onnx.load_from_string(file.getvalue())
     _forget_origins(graph.graph)
     return graph
-
-
-def _check_precision(kind: str, precision: str, images: np.ndarray | None) -> None:
-    if precision not in PRECISIONS[kind]:
-        raise ValueError(
-            f'precision must be one of {PRECISIONS[kind]}, got {precision!r}'
-        )
-    if precision == 'int8' and images is None:
-        raise ValueError("precision='int8' needs calibration images, got None")
 
 
 def _forget_origins(graph: onnx.GraphProto) -> None:
@@ -213,17 +195,12 @@ def _halve_weights(model: onnx.ModelProto) -> None:
 def check(
     model: BasePoseEstimator, runtime: Runtime, images: Tensor
 ) -> tuple[bool, str]:
-    """Compares an exported file with its estimator.
+    """Compares an exported file with its estimator on normalised images (N, 3, H, W).
 
     The outputs of the file decide: heatmaps or scores by ``TOLERANCES``, decoded
     keypoints of an fp32 file by ``MOST_MOVED``. Keypoints of a file without decoding
     follow from its heatmaps. They are only reported, because on flat heatmaps the
     slightest rounding may move them.
-
-    Args:
-        model: the estimator, with a codec in its head.
-        runtime: the exported file.
-        images: (N, 3, H, W), normalised.
 
     Returns:
         Whether both agree, and what was found.

@@ -9,7 +9,6 @@ norms are folded into the convolutions before them.
 
 import copy
 from collections.abc import Iterable
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..models.dcrm import DCRM
+from ..models.dcrm import DCRM, DCRMLayer
 
 
 def deploy_form(model: nn.Module) -> nn.Module:
@@ -67,15 +66,15 @@ class DeployDCRM(nn.Module):
 
     def __init__(self, dcrm: DCRM) -> None:
         super().__init__()
-        in_channels = dcrm.layers[0].shortcut[0].in_channels
         shortcuts = [fold_sequential(layer.shortcut)[0] for layer in dcrm.layers]
+        width = shortcuts[0].in_channels
         self.growth_rates = [conv.out_channels for conv in shortcuts]
         self.shortcut = conv_from(
-            torch.cat([conv.weight[:, :in_channels] for conv in shortcuts]),
+            torch.cat([conv.weight[:, :width] for conv in shortcuts]),
             torch.cat([conv.bias for conv in shortcuts]),
         )
         self.layers = nn.ModuleList(
-            DeployDCRMLayer(layer.bottleneck, _of_grown(conv, in_channels), in_channels)
+            DeployDCRMLayer(layer, conv.weight[:, width:])
             for layer, conv in zip(dcrm.layers, shortcuts)
         )
 
@@ -90,7 +89,10 @@ class DeployDCRM(nn.Module):
 
 
 class DeployDCRMLayer(nn.Module):
-    """A dense layer of a :class:`DeployDCRM`.
+    """A dense layer of a :class:`DeployDCRM`, without concatenation before it.
+
+    A convolution of concatenated maps is the sum of the convolutions of its parts. The
+    norm and the ReLU before it work on each channel alone.
 
     Shape: the input of the module ``(N, in_channels, H, W)`` and the channels
     ``(N, grown, H, W)`` of the layers before (none for the first layer), and the
@@ -98,79 +100,42 @@ class DeployDCRMLayer(nn.Module):
     ``(N, growth_rate, H, W)``.
 
     Args:
-        bottleneck: the bottleneck of the layer, in evaluation mode.
-        shortcut: the part of its folded shortcut that sees the grown channels.
-        in_channels: channels of the input of the module.
+        layer: the trained layer, in evaluation mode.
+        shortcut: the weights of its folded shortcut that see the grown channels.
     """
 
-    def __init__(
-        self, bottleneck: nn.Sequential, shortcut: nn.ModuleList, in_channels: int
-    ) -> None:
+    def __init__(self, layer: DCRMLayer, shortcut: Tensor) -> None:
         super().__init__()
-        norm, _, *rest = bottleneck
+        norm, relu, *rest = layer.bottleneck
         reduce, *expand = fold_sequential(rest)
-        grown = reduce.in_channels - in_channels
-        self.reduce = PreactConvOfParts(
-            norm, reduce, [in_channels, grown] if grown else [in_channels]
-        )
         self.expand = nn.Sequential(*expand)
-        self.shortcut = shortcut
+        cut = norm.num_features - shortcut.shape[1]
+        ends = [(0, cut), (cut, norm.num_features)] if shortcut.shape[1] else [(0, cut)]
+        self.reduce = nn.ModuleList(
+            nn.Sequential(
+                norm_of_channels(norm, start, stop),
+                copy.deepcopy(relu),
+                conv_from(reduce.weight[:, start:stop], None if start else reduce.bias),
+            )
+            for start, stop in ends
+        )
+        self.shortcut = nn.ModuleList([conv_from(shortcut, None)] if ends[1:] else [])
 
     def forward(self, parts: list[Tensor], share: Tensor) -> Tensor:
         """The new channels from ``parts``, the input and the grown channels."""
         for conv, grown in zip(self.shortcut, parts[1:]):
             share = share + conv(grown)
-        return F.relu(share + self.expand(self.reduce(*parts)))
-
-
-def _of_grown(shortcut: nn.Conv2d, in_channels: int) -> nn.ModuleList:
-    """The part of a shortcut that sees more than the input of the module, if any."""
-    weight = shortcut.weight[:, in_channels:]
-    return nn.ModuleList([conv_from(weight, None)] if weight.shape[1] else [])
+        narrow, *others = (conv(part) for conv, part in zip(self.reduce, parts))
+        return F.relu(share + self.expand(sum(others, narrow)))
 
 
 def can_deploy(dcrm: DCRM) -> bool:
     """Whether all norms of a module are batch norms with running statistics."""
     return all(
-        is_foldable(member)
+        isinstance(member, nn.Conv2d | nn.ReLU) or is_foldable(member)
         for layer in dcrm.layers
         for member in (*layer.bottleneck, *layer.shortcut)
-        if not isinstance(member, nn.Conv2d | nn.ReLU)
     )
-
-
-class PreactConvOfParts(nn.Module):
-    """BN, ReLU and convolution of concatenated maps, without the concatenation.
-
-    The convolution of a concatenation is the sum of the convolutions of its parts.
-    The norm and the ReLU work on each channel alone.
-
-    Shape: maps ``(N, widths[i], H, W)`` to ``(N, out_channels, H, W)``.
-
-    Args:
-        norm: the norm of all maps, foldable.
-        conv: the convolution of all maps.
-        widths: channels of each map.
-    """
-
-    def __init__(self, norm: _BatchNorm, conv: nn.Conv2d, widths: list[int]) -> None:
-        super().__init__()
-        ends = [0, *torch.tensor(widths).cumsum(0).tolist()]
-        self.parts = nn.ModuleList(
-            nn.Sequential(
-                norm_of_channels(norm, start, stop),
-                nn.ReLU(inplace=True),
-                conv_from(
-                    conv.weight[:, start:stop], conv.bias if start == 0 else None
-                ),
-            )
-            for start, stop in pairwise(ends)
-        )
-
-    def forward(self, *maps: Tensor) -> Tensor:
-        """The sum over the parts."""
-        first, *others = (part(x) for part, x in zip(self.parts, maps))
-        return sum(others, first)
 
 
 def is_foldable(norm: nn.Module) -> bool:
@@ -197,13 +162,9 @@ def norm_of_channels(norm: _BatchNorm, start: int, stop: int) -> nn.BatchNorm2d:
     """The batch norm of a range of the channels of a batch norm."""
     part = nn.BatchNorm2d(stop - start, eps=norm.eps, affine=norm.affine)
     part.to(norm.running_mean)  # the dtype first, so that no value is rounded
-    values = part.state_dict()
-    values.update(
-        (name, value[start:stop])
-        for name, value in norm.state_dict().items()
-        if value.dim()
-    )
-    part.load_state_dict(values)
+    values = norm.state_dict()
+    values.pop('num_batches_tracked')
+    part.load_state_dict({n: v[start:stop] for n, v in values.items()}, strict=False)
     return part.eval()
 
 

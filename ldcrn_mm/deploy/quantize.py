@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
 
 def quantize_onnx(graph: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
-    """Quantizes a graph for ONNX Runtime, weights to 7 of the 8 bits.
-
-    Args:
-        graph: the output of :func:`~ldcrn_mm.deploy.export.to_onnx`.
-        images: (N, 3, H, W), normalised, to calibrate on.
-    """
+    """Quantizes for ONNX Runtime, weights to 7 bits, by normalised images."""
     from onnxruntime import quantization
 
     class Images(quantization.CalibrationDataReader):
@@ -58,12 +53,7 @@ def quantize_onnx(graph: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto
 def quantize_openvino(
     network: 'openvino.Model', images: np.ndarray
 ) -> 'openvino.Model':
-    """Quantizes a network for OpenVINO, with NNCF.
-
-    Args:
-        network: a float32 network.
-        images: (N, 3, H, W), normalised, to calibrate on.
-    """
+    """Quantizes for OpenVINO, with NNCF, by normalised images (N, 3, H, W)."""
     import nncf
 
     nodes = [
@@ -80,10 +70,6 @@ def quantize_openvino(
 
 
 def _decoding(nodes: Sequence[tuple[str, bool]]) -> list[str]:
-    """The nodes behind the last convolution, which stay in floating point.
-
-    Args:
-        nodes: name and whether it is a convolution, in the order of computation.
-    """
+    """The nodes behind the last convolution, which stay in floating point."""
     last = max(i for i, (_, is_conv) in enumerate(nodes) if is_conv)
     return [name for name, _ in nodes[last + 1 :]]

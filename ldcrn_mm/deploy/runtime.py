@@ -1,8 +1,7 @@
 """Runs exported networks: ``.onnx`` in ONNX Runtime, ``.xml`` in OpenVINO."""
 
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,6 @@ SUFFIXES = {'.onnx': 'ONNX Runtime', '.xml': 'OpenVINO'}
 PRECISION_KEY = 'ldcrn_mm.precision'  # metadata of an exported file
 DECODED_OUTPUTS = ('keypoints', 'scores')
 
-Shape = Sequence[int | str | None]  # dynamic sides are names or None
-Outputs = np.ndarray | tuple[np.ndarray, ...]
-
 
 def is_exported(path: str | Path) -> bool:
     """Whether the name of a file is that of an exported network."""
@@ -22,18 +18,22 @@ def is_exported(path: str | Path) -> bool:
 
 
 def open_runtime(
-    path: str | Path, precision: str | None = None, num_threads: int | None = None
+    path: str | Path,
+    precision: str | None = None,
+    num_threads: int | None = None,
+    device: str | None = None,
 ) -> 'Runtime':
     """Opens an exported network.
 
     Args:
-        path: an ``.onnx`` file for ONNX Runtime (on CUDA if the installed package
-            supports it, else on CPU), or an ``.xml`` file with its ``.bin`` file
-            for OpenVINO (on CPU).
+        path: an ``.onnx`` file for ONNX Runtime, or an ``.xml`` file with its
+            ``.bin`` file for OpenVINO.
         precision: of the computation. ``'fp32'``, or ``'bf16'`` or ``'fp16'`` with
             OpenVINO. Defaults to the precision that the file was exported for, or
             ``'fp32'`` if the file has no such note.
         num_threads: CPU threads. Defaults to the choice of the runtime.
+        device: ``'cpu'`` or ``'cuda'``. Defaults to CUDA if the installed ONNX
+            Runtime supports it, else the CPU. OpenVINO runs on the CPU.
 
     Returns:
         A function of images. Several threads may call it at the same time.
@@ -42,10 +42,9 @@ def open_runtime(
         FileNotFoundError: if the file does not exist.
         ImportError: if the runtime is not installed.
         ValueError: if the file is broken or not an exported network, or the
-            precision is not available.
+            precision or the device is not available.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
     if not is_exported(path):
         raise ValueError(
             f'`{path}` is not an exported network. Expected a file that ends in '
@@ -56,9 +55,10 @@ def open_runtime(
         raise FileNotFoundError(f'exported network not found: `{path}`')
     if num_threads is not None and num_threads < 1:
         raise ValueError(f'num_threads must be at least 1, got {num_threads}')
+    suffix = path.suffix.lower()
     kind = OnnxRuntime if suffix == '.onnx' else OpenVINORuntime
     try:
-        return kind(path, precision, num_threads)
+        return kind(path, precision, num_threads, device)
     except ModuleNotFoundError as error:
         raise ImportError(
             f'`{path}` needs {SUFFIXES[suffix]}, but there is no module {error.name}. '
@@ -66,7 +66,7 @@ def open_runtime(
         ) from error
 
 
-class Runtime(ABC):
+class Runtime:
     """An exported network as a function.
 
     Shape: float32 images ``(N, 3, H, W)``, normalised like the preprocessor of the
@@ -78,50 +78,45 @@ class Runtime(ABC):
         path: the file.
         name: name, version and device of the runtime.
         input_size: (width, height) of the images.
-        precision: of the computation: ``'fp32'``, ``'fp16'``, ``'bf16'`` or
-            ``'int8'``.
+        precision: of the computation.
         output_names: names of the outputs in their order.
         decoded: whether the outputs are keypoints and scores instead of heatmaps.
     """
 
+    _run: Callable[[np.ndarray], Sequence[np.ndarray]]
+
     def __init__(
-        self,
-        path: Path,
-        name: str,
-        inputs: Sequence[Shape],
-        outputs: Sequence[str],
-        precision: str,
+        self, path: Path, name: str, shapes: Sequence, outputs: Sequence[str], kind: str
     ) -> None:
-        self.path = path
-        self.name = name
-        self.input_size = _input_size(path, inputs)
+        *_, height, width = shape = tuple(shapes[0])
+        fixed = isinstance(height, int) and isinstance(width, int)
+        if len(shapes) != 1 or len(shape) != 4 or shape[1] != 3 or not fixed:
+            raise ValueError(
+                f'`{path}` must have one input of shape (N, 3, H, W) with fixed height '
+                f'and width, got {len(shapes)}, the first of shape {shape}'
+            )
+        self.path, self.name, self.precision = path, name, kind
+        self.input_size = width, height
         self.output_names = tuple(outputs)
         self.decoded = self.output_names == DECODED_OUTPUTS
-        self.precision = precision
 
-    def __call__(self, images: np.ndarray) -> Outputs:
+    def __call__(self, images: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
         """Runs the network.
 
         Args:
             images: (N, 3, H, W), float32, normalised.
 
         Raises:
-            TypeError: if the images are not a numpy array.
-            ValueError: if their shape or dtype is wrong, or an output is not finite.
+            ValueError: if the images are something else, or an output is not finite.
         """
-        if not isinstance(images, np.ndarray):
-            raise TypeError(
-                f'`{self.path}` takes a numpy array, got {type(images).__name__}. '
-                'Pass tensor.cpu().numpy() for a tensor.'
-            )
         width, height = self.input_size
-        if images.shape[1:] != (3, height, width) or not len(images):
+        found = type(images).__name__, getattr(images, 'dtype', ''), np.shape(images)
+        fits = found == ('ndarray', 'float32', (*found[2][:1], 3, height, width))
+        if not fits or not len(images):
             raise ValueError(
-                f'`{self.path}` takes images of shape (N, 3, {height}, {width}) with '
-                f'N > 0, got {images.shape}'
+                f'`{self.path}` takes a float32 numpy array of shape (N, 3, {height}, '
+                f'{width}) with N > 0, got {" ".join(map(str, found))}'
             )
-        if images.dtype != np.float32:
-            raise ValueError(f'`{self.path}` takes float32, got {images.dtype}')
         outputs = self._run(np.ascontiguousarray(images))
         if not all(np.isfinite(output).all() for output in outputs):
             raise _not_finite(self.path, 'returned')
@@ -131,45 +126,38 @@ class Runtime(ABC):
         """Itself: it never changes, and hooks such as EMA copy the model around it."""
         return self
 
-    @abstractmethod
-    def _run(self, images: np.ndarray) -> Sequence[np.ndarray]:
-        """The outputs in their order."""
-
 
 class OnnxRuntime(Runtime):
     """An ``.onnx`` file in ONNX Runtime. For the arguments see `open_runtime`."""
 
     def __init__(
-        self, path: Path, precision: str | None = None, num_threads: int | None = None
+        self, path: Path, precision: str | None, threads: int | None, device: str | None
     ) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads or 0  # 0: chosen by ONNX Runtime
+        options.intra_op_num_threads = threads or 0  # 0: chosen by ONNX Runtime
+        wanted = [device.upper()] if device else ['CUDA', 'CPU']
         available = onnxruntime.get_available_providers()
-        providers = [
-            name
-            for name in ('CUDAExecutionProvider', 'CPUExecutionProvider')
-            if name in available
-        ]
+        providers = [f'{name}ExecutionProvider' for name in wanted]
+        providers = [name for name in providers if name in available]
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers)
+            session = onnxruntime.InferenceSession(path, options, providers)
         except Exception as error:  # its error classes have no common base
             raise ValueError(f'ONNX Runtime cannot read `{path}`: {error}') from error
-        inputs = self._session.get_inputs()
-        stored = self._session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY)
-        device = self._session.get_providers()[0].removesuffix('ExecutionProvider')
+        used = session.get_providers()[0].removesuffix('ExecutionProvider')
+        if used not in wanted:  # it only warns
+            raise ValueError(f'the installed ONNX Runtime cannot compute on {device}')
+        stored = session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY)
+        inputs = session.get_inputs()
         super().__init__(
             path,
-            f'ONNX Runtime {onnxruntime.__version__}, {device}',
+            f'ONNX Runtime {onnxruntime.__version__}, {used}',
             [each.shape for each in inputs],
-            [output.name for output in self._session.get_outputs()],
+            [each.name for each in session.get_outputs()],
             _choose_precision(path, stored, precision, ()),
         )
-        self._input = inputs[0].name
-
-    def _run(self, images: np.ndarray) -> Sequence[np.ndarray]:
-        return self._session.run(None, {self._input: images})
+        self._run = lambda images: session.run(None, {inputs[0].name: images})
 
 
 class OpenVINORuntime(Runtime):
@@ -181,10 +169,12 @@ class OpenVINORuntime(Runtime):
     """
 
     def __init__(
-        self, path: Path, precision: str | None = None, num_threads: int | None = None
+        self, path: Path, precision: str | None, threads: int | None, device: str | None
     ) -> None:
         import openvino
 
+        if device not in (None, 'cpu'):
+            raise ValueError(f'`{path}` runs on the CPU, got device={device}')
         self._core = openvino.Core()
         try:
             self._model = self._core.read_model(path)
@@ -193,41 +183,30 @@ class OpenVINORuntime(Runtime):
         for node in self._model.get_ops():  # its ReLU turns NaN into 0
             if node.get_type_name() == 'Constant' and not np.isfinite(node.data).all():
                 raise _not_finite(path, 'has')
-        notes: Mapping[str, Any] = self._model.rt_info
+        notes: Any = self._model.rt_info
         stored = notes[PRECISION_KEY].astype(str) if PRECISION_KEY in notes else None
+        shapes = [each.partial_shape for each in self._model.inputs]
         super().__init__(
             path,
             f'OpenVINO {openvino.get_version().split("-")[0]}, CPU',
             [
-                [s.get_length() if s.is_static else None for s in each.partial_shape]
-                for each in self._model.inputs
+                [n.get_length() if n.is_static else None for n in each]
+                for each in shapes
             ],
-            [output.any_name for output in self._model.outputs],
+            [each.any_name for each in self._model.outputs],
             _choose_precision(path, stored, precision, ('fp32', 'bf16', 'fp16')),
         )
-        self._options: dict[str, Any] = {
-            'PERFORMANCE_HINT': 'LATENCY',
-            'INFERENCE_PRECISION_HINT': self._hint(),
-        }
-        if num_threads:
-            self._options['INFERENCE_NUM_THREADS'] = num_threads
+        hint = dict(bf16='bf16', fp16='f16').get(self.precision, 'f32')
+        able = self._core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+        if hint == 'f16' and 'FP16' not in able:  # it would take the coarser bfloat16
+            hint = 'f32'
+        # Without a hint a CPU with bfloat16 computes in it. int8 is in the graph.
+        self._options = dict(PERFORMANCE_HINT='LATENCY', INFERENCE_PRECISION_HINT=hint)
+        if threads:
+            self._options['INFERENCE_NUM_THREADS'] = str(threads)
         self._compiled: dict[int, Any] = {}
         self._compiling = threading.Lock()
         self._of_thread = threading.local()
-
-    def _hint(self) -> str:
-        """The type to compute in. int8 is in the graph, the rest of it is float32.
-
-        Without a hint a CPU with bfloat16 computes in it [1].
-
-        References:
-            [1] https://docs.openvino.ai, "CPU Device" and "Precision Control".
-        """
-        if self.precision == 'fp16':
-            able = self._core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-            # Without float16 OpenVINO would take bfloat16, which is coarser.
-            return 'f16' if 'FP16' in able else 'f32'
-        return 'bf16' if self.precision == 'bf16' else 'f32'
 
     def _run(self, images: np.ndarray) -> Sequence[np.ndarray]:
         parts = [
@@ -268,29 +247,14 @@ def _not_finite(path: Path, verb: str) -> ValueError:
     )
 
 
-def _input_size(path: Path, inputs: Sequence[Shape]) -> tuple[int, int]:
-    if len(inputs) != 1:
-        raise ValueError(f'`{path}` must have one input, got {len(inputs)}')
-    shape = inputs[0]
-    sides = shape[2:]
-    if len(shape) != 4 or shape[1] != 3 or not all(isinstance(n, int) for n in sides):
-        raise ValueError(
-            f'the input of `{path}` must have the shape (N, 3, H, W) with fixed height '
-            f'and width, got {tuple(shape)}'
-        )
-    return int(sides[1]), int(sides[0])
-
-
 def _choose_precision(
-    path: Path, stored: str | None, wanted: str | None, possible: Sequence[str]
+    path: Path, stored: str | None, wanted: str | None, possible: Collection[str]
 ) -> str:
     stored = stored or 'fp32'
-    if wanted in (None, stored):
-        return stored
     choice = {stored} if stored == 'int8' else {stored, *possible}
-    if wanted not in choice:
+    if wanted and wanted not in choice:
         raise ValueError(
             f'the precision of `{path}` must be {" or ".join(sorted(choice))}, got '
             f'{wanted}. tools/export.py writes files of other precisions.'
         )
-    return wanted
+    return wanted or stored

@@ -23,17 +23,11 @@ IMAGES = noise(3, 3, 64, 48)
 SUFFIXES = ('.onnx', '.xml')
 
 
-def write(model, path: Path, **options) -> Path:
-    """Exports in the format of the path."""
-    kind = {'.onnx': export.export_onnx, '.xml': export.export_openvino}[path.suffix]
-    return kind(model, path, **options)
-
-
 def write_graph(graph, path: Path, **options) -> Path:
     """Exports what has been traced, which spares the seconds of tracing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, 'to_onnx', lambda *arguments: copy.deepcopy(graph))
-        return write(None, path, **options)
+        return export.export_network(None, path, **options)
 
 
 @pytest.fixture(scope='session')

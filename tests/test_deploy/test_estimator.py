@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 from mmpose.testing import get_packed_inputs
 
+from ldcrn_mm.deploy import estimator as estimator_module
 from ldcrn_mm.deploy import use_exported
 from ldcrn_mm.models.heatmap_head import PAPER_DECODER
 
@@ -65,6 +66,21 @@ def test_settings_of_the_old_modules_do_not_reach_the_new(config, files):
     assert config.model == before
 
 
+def test_the_file_is_opened_once(config, files, tmp_path, monkeypatch):
+    file = tmp_path / 'x.onnx'
+    file.write_bytes(files['.onnx', False].read_bytes())
+    opened = []
+    real = estimator_module.open_runtime
+    monkeypatch.setattr(
+        estimator_module, 'open_runtime', lambda *a: opened.append(a) or real(*a)
+    )
+    MODELS.build(use_exported(config.model, file))
+    assert len(opened) == 1
+    file.write_bytes(files['.onnx', True].read_bytes())  # another network
+    with pytest.raises(ValueError, match='flip_test'):
+        use_exported(with_test_cfg(config, flip_test=True), file)
+
+
 def test_exception_for_what_decoded_keypoints_cannot_do(config, files):
     file = files['.onnx', True]
     with pytest.raises(ValueError, match='flip_test=False'):
@@ -79,8 +95,11 @@ def test_exception_for_what_decoded_keypoints_cannot_do(config, files):
     ('head', 'name'),
     [
         (dict(decoder=dict(input_size=(24, 32))), r'48x64 .*\(24, 32\)'),
-        (dict(decoder=dict(heatmap_size=(6, 8))), r'8, 6\).*got \(1, 17, 16, 12\)'),
-        (dict(out_channels=5), r'out_channels=5.*\(1, 17, 16, 12\)'),
+        (
+            dict(decoder=dict(heatmap_size=(6, 8))),
+            r'\(1, 17, 16, 12\).* \(1, 17, 8, 6\)',
+        ),
+        (dict(out_channels=5), r'\(1, 17, 16, 12\).*out_channels=5.*\(1, 5, 16, 12\)'),
         (dict(decoder=None), 'decoder'),
         (dict(type='SimCCHead'), 'SimCCHead'),
     ],

@@ -10,12 +10,7 @@ from mmpose.testing import get_packed_inputs
 from torch import nn
 
 from ldcrn_mm.deploy import deploy_form
-from ldcrn_mm.deploy.form import (
-    DeployDCRM,
-    PreactConvOfParts,
-    can_deploy,
-    fold_sequential,
-)
+from ldcrn_mm.deploy.form import DeployDCRM, can_deploy, fold_sequential
 from ldcrn_mm.models import DCRM
 
 from ..test_models.networks import noise, randomise, small_backbone, small_neck
@@ -65,27 +60,16 @@ class TestFoldSequential:
         assert list(fold_sequential(layers)) == layers
 
 
-@pytest.mark.parametrize('bias', [True, False])
-@pytest.mark.parametrize('size', [1, 3])
-@pytest.mark.parametrize('affine', [True, False])
-@pytest.mark.parametrize('widths', [[5, 2, 3], [10]])
-def test_parts_sum_to_the_convolution_of_the_concatenation(widths, affine, size, bias):
-    norm = lively(nn.BatchNorm2d(10, eps=1e-3, affine=affine))
-    conv = lively(nn.Conv2d(10, 4, size, padding=size // 2, bias=bias))
-    maps = [double(2, width, 4, 5, seed=width) for width in widths]
-    kept = copy.deepcopy(maps)
-    expected = conv(norm(torch.cat(maps, 1)).relu())
-    found = PreactConvOfParts(norm, conv, widths)(*maps)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(maps, kept, rtol=0, atol=0)
-
-
 class TestDeployDCRM:
+    @pytest.mark.parametrize('affine', [True, False])
     @pytest.mark.parametrize('num_layers', [1, 2, 4])
-    def test_outputs_are_those_of_the_module(self, num_layers):
-        module = dcrm(num_layers=num_layers)
+    def test_outputs_are_those_of_the_module(self, num_layers, affine):
+        norm_cfg = dict(type='BN', eps=1e-3, affine=affine)
+        module = dcrm(num_layers=num_layers, norm_cfg=norm_cfg)
         x = double(2, 6, 5, 4)
+        kept = x.clone()
         found = DeployDCRM(module)(x)
+        torch.testing.assert_close(x, kept, rtol=0, atol=0)
         torch.testing.assert_close(found, module(x), rtol=1e-11, atol=1e-11)
 
     def test_one_wide_convolution_and_few_norms(self):

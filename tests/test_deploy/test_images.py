@@ -92,7 +92,7 @@ def test_pictures_are_what_mmpose_gives_the_network(
 
 def test_exception_for_folders(config, estimator, folder, tmp_path):
     for name in ('', 'nowhere'):
-        with pytest.raises(FileNotFoundError, match=f'pictures.*{name}'):
+        with pytest.raises(FileNotFoundError, match=f'folder.*{name}'):
             pictures_of_folder(config, estimator, tmp_path / name, 2)
     (folder / '0.png').write_bytes((folder / '1.png').read_bytes()[:40])
     with pytest.raises(ValueError, match=r'0\.png'):

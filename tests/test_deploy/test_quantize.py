@@ -6,8 +6,9 @@ import openvino
 import pytest
 
 from ldcrn_mm.deploy import deploy_form, open_runtime
+from ldcrn_mm.deploy.export import export_network
 
-from .conftest import IMAGES, SUFFIXES, noise, write, write_graph
+from .conftest import IMAGES, SUFFIXES, noise, write_graph
 
 BOTH = pytest.mark.parametrize('suffix', SUFFIXES)
 INT8 = dict(precision='int8', calibration=noise(8, 3, 64, 48, seed=2).numpy())
@@ -55,7 +56,9 @@ def test_heatmaps_are_about_those_of_the_estimator(heatmaps, graphs, tmp_path, s
 def test_the_decoding_is_not_quantized(estimator, tmp_path, suffix):
     form = deploy_form(estimator)
     runtimes = [
-        open_runtime(write(form, tmp_path / f'{i}{suffix}', decode=decode, **INT8))
+        open_runtime(
+            export_network(form, tmp_path / f'{i}{suffix}', decode=decode, **INT8)
+        )
         for i, decode in enumerate((False, True))
     ]
     heatmaps, (keypoints, _) = (runtime(IMAGES.numpy()) for runtime in runtimes)

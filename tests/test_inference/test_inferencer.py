@@ -11,7 +11,7 @@ from mmpose.apis import MMPoseInferencer, inference_topdown
 from mmpose.apis.inferencers.utils import default_det_models
 from pycocotools.coco import COCO
 
-from ldcrn_mm.deploy.export import export_onnx, export_openvino
+from ldcrn_mm.deploy.export import export_network
 from ldcrn_mm.inference import InputWarning, TopdownInferencer, open_inputs, read_boxes
 
 BOXES = np.array(
@@ -472,12 +472,12 @@ class TestModel:
     def test_an_exported_network_finds_what_its_checkpoint_finds(
         self, inferencer, config, picture, tmp_path, suffix
     ):
-        write = {'.onnx': export_onnx, '.xml': export_openvino}[suffix]
-        file = write(inferencer.model, tmp_path / f'tiny{suffix}')
+        file = export_network(inferencer.model, tmp_path / f'tiny{suffix}')
         (found,) = instances(TopdownInferencer(config, file), picture, bboxes=BOXES)
         (expected,) = instances(inferencer, picture, bboxes=BOXES)
         for key in ('keypoints', 'keypoint_scores', 'bboxes', 'bbox_scores'):
             np.testing.assert_allclose(found[key], expected[key], atol=1e-3)
-        other = write(inferencer.model, tmp_path / f'small{suffix}', (96, 128))
+        other = tmp_path / f'small{suffix}'
+        export_network(inferencer.model, other, (96, 128))
         with pytest.raises(ValueError, match='takes images of 96x128'):
             TopdownInferencer(config, other)

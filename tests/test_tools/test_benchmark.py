@@ -1,9 +1,10 @@
-"""tools/benchmark.py: contenders in this process, and once in their own."""
+"""tools/benchmark.py: a tiny network through every way to run it."""
 
 import json
-from concurrent.futures import Executor, Future
+import time
 from contextlib import nullcontext
 from statistics import median
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,33 +13,12 @@ from torch.utils.benchmark import Measurement, TaskSpec
 SMALL = ['--size', '64x64', '--rounds', 1, '--threads', 1]
 
 
-class InProcess(Executor):
-    """Runs a contender here, and remembers the order of the turns."""
-
-    turns: list
-
-    def __init__(self, *arguments):
-        pass
-
-    def submit(self, function, *arguments):
-        if function.__name__ == 'time':
-            self.turns.append(arguments)
-        future = Future()
-        try:
-            future.set_result(function(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
 @pytest.fixture
 def benchmark(tool, monkeypatch):
-    """The tool with its command line, without processes of its own."""
+    """The tool with its command line, with short turns."""
 
     def load(*words):
         module = tool('benchmark.py', *words)
-        InProcess.turns = []
-        monkeypatch.setattr(module, 'ProcessPoolExecutor', InProcess)
         monkeypatch.setattr(module, 'MIN_TIME', 1e-3)
         return module
 
@@ -122,22 +102,47 @@ def test_ratios_are_taken_within_rounds(benchmark):
     assert benchmark().latency(first, first)['ratio'] == 1
 
 
+class Recorder:
+    """Timers that measure nothing and remember who was called."""
+
+    def __init__(self, fails=None):
+        self.turns, self.fails = [], fails
+
+    def prepare(self, one, args, folder):
+        facts = dict(one._asdict(), size=(64, 64))
+        return facts, {batch: self.timer(one.model, batch) for batch in (1, 2)}
+
+    def timer(self, *key):
+        def blocked_autorange(min_run_time):
+            self.turns.append(key)
+            if key[0] == self.fails:
+                raise MemoryError('too large')
+            return turn(1)
+
+        one = SimpleNamespace()
+        one.blocked_autorange = blocked_autorange
+        return one
+
+
 def test_every_other_round_is_in_reverse_order(benchmark, two):
-    benchmark(*two, *SMALL, '--batch-sizes', '1,2', '--rounds', 3).main()
-    turns = [(str(one.model), batch) for one, batch in InProcess.turns]
+    module = benchmark(*two, *SMALL, '--batch-sizes', '1,2', '--rounds', 3)
+    recorder = Recorder()
+    module.prepare = recorder.prepare
+    module.main()
     a, b = map(str, two)
+    turns = recorder.turns
     assert turns[:4] == turns[8:] == [(a, 1), (b, 1), (a, 2), (b, 2)]
     assert turns[4:8] == turns[3::-1]
 
 
 def test_form_and_precision_of_a_contender(benchmark, two):
     options = ['--deploy', '--channels-last', '--precision', 'bf16', *SMALL]
-    module = benchmark(two[0], *options)
+    module = benchmark(two[0], *options, '--cpu-time')
     module.cpu_computes_in = lambda dtype: True
     args = module.parse_args()
     for one in module.find_contenders(args):
-        module.prepare(one, args, '')
-        names = module.TIMERS[one, 1]._globals
+        timer = module.prepare(one, args, '')[1][1]
+        names = timer._globals
         images = names['images']
         estimator = names['run'].__wrapped__.func
         kinds = {type(part).__name__ for part in estimator.modules()}
@@ -146,6 +151,7 @@ def test_form_and_precision_of_a_contender(benchmark, two):
         assert {p.dtype for p in estimator.parameters()} == {torch.bfloat16}
         assert images.dtype == torch.bfloat16
         assert images.is_contiguous(memory_format=torch.channels_last) == last
+        assert timer._timer._timer.timer is time.process_time
 
 
 def test_exported_networks(benchmark, two, tmp_path, monkeypatch, capsys):
@@ -177,11 +183,11 @@ def test_int8_is_a_file_of_its_own_and_calibrated_on_noise(
 ):
     written = {}
 
-    def export_onnx(model, path, size, **options):
+    def export_network(model, path, size, **options):
         written[path.name] = size, options
         path.touch()
 
-    monkeypatch.setattr('ldcrn_mm.deploy.export.export_onnx', export_onnx)
+    monkeypatch.setattr('ldcrn_mm.deploy.export.export_network', export_network)
     module = benchmark()
     for precision in ('fp32', 'int8', 'int8'):
         one = module.Contender('a/b.py', 'deploy', 'onnxruntime', precision)
@@ -212,21 +218,25 @@ def test_nothing_measured(benchmark, two, words, reason, capsys, monkeypatch, tm
     assert reason in left_out
 
 
-def test_the_others_go_on_when_one_fails(benchmark, two, monkeypatch, capsys):
+def test_the_others_go_on_when_one_fails(benchmark, two, capsys):
     module = benchmark(*two, *SMALL)
-    real = module.time
-
-    def time(one, batch):
-        if one.model == str(two[0]):
-            raise MemoryError('too large')
-        return real(one, batch)
-
-    monkeypatch.setattr(module, 'time', time)
+    module.prepare = Recorder(fails=str(two[0])).prepare
     module.main()
     printed = capsys.readouterr()
     (row,) = cells(printed.out)[2:]
     assert (row[0], row[7]) == (str(two[1]), '1.000')
     assert f'Left out: {two[0]} eager fp32: MemoryError: too large' in printed.err
+
+
+def test_no_file_runs_on_another_device_than_wanted(benchmark, tmp_path, capsys):
+    file = tmp_path / 'x.onnx'
+    file.touch()
+    module = benchmark(file, '--device', 'cuda', *SMALL)
+    seen = []
+    module.open_runtime = lambda *arguments: seen.append(arguments) or 1 / 0
+    with pytest.raises(SystemExit, match='nothing was measured'):
+        module.main()
+    assert seen == [(str(file), None, 1, 'cuda')]
 
 
 @pytest.mark.parametrize(
@@ -238,27 +248,23 @@ def test_the_others_go_on_when_one_fails(benchmark, two, monkeypatch, capsys):
         (['ldcrn', '--batch-sizes', '1,x'], '--batch-sizes'),
         (['ldcrn', '--size', 256], '256x192'),
         (['ldcrn', '--json', 'out.yml'], '.json'),
-        (['ldcrn', '--json', 'FOLDER'], 'cannot write --json'),
     ],
 )
-def test_wrong_command_line(benchmark, words, message, tmp_path, capsys):
-    folder = tmp_path / 'folder.json'
-    folder.mkdir()
-    module = benchmark(*[folder if word == 'FOLDER' else word for word in words])
+def test_wrong_command_line(benchmark, words, message, capsys):
     with pytest.raises(SystemExit, match='2'):
-        module.main()
+        benchmark(*words).main()
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('model', ['nothing', 'nothing.py', 'mmpose::no/nothing.py'])
+def test_results_that_cannot_be_written(benchmark, two, tmp_path):
+    (tmp_path / 'folder.json').mkdir()
+    with pytest.raises(SystemExit, match='cannot write --json'):
+        benchmark(two[0], '--json', tmp_path / 'folder.json').main()
+
+
+@pytest.mark.parametrize(
+    'model', ['nothing', 'nothing.py', 'mmpose::no/nothing.py', 'nopkg::nothing']
+)
 def test_unknown_model(benchmark, model):
     with pytest.raises(SystemExit, match='nothing'):
         benchmark(model).main()
-
-
-@pytest.mark.slow  # each process loads all libraries
-def test_in_processes(run_tool, two, tmp_path):
-    out = tmp_path / 'out.json'
-    done = run_tool('benchmark.py', *two, *SMALL, '--json', out)
-    assert len(cells(done.stdout)) == 4
-    assert len(json.loads(out.read_text())['results']) == 2

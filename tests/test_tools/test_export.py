@@ -104,11 +104,11 @@ def written(monkeypatch, exported):
     """The networks that would be exported. The file is always the same."""
     networks = []
 
-    def export_onnx(model, path, size, **options):
+    def export_network(model, path, size, **options):
         networks.append(model)
         path.write_bytes(exported[1].read_bytes())
 
-    monkeypatch.setattr(export, 'export_onnx', export_onnx)
+    monkeypatch.setattr(export, 'export_network', export_network)
     return networks
 
 
@@ -158,7 +158,7 @@ def test_a_file_that_disagrees_is_kept_and_the_exit_status_says_so(
 @pytest.mark.parametrize(
     ('options', 'name'),
     [
-        ('onnx --precision bf16', '--precision must be fp32, fp16, int8'),
+        ('onnx --precision bf16', 'fp32, fp16, int8, got bf16'),
         ('openvino', 'must end in .xml'),
         ('onnx --size 192', "as in 256x192, got '192'"),
         ('onnx --opset 9', 'opset'),
