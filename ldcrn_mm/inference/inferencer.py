@@ -208,8 +208,8 @@ class TopdownInferencer(Pose2DInferencer):
 
         Returns:
             Iterator over dicts. ``predictions`` is a list of one element, the list of
-            people: dicts of ``keypoints`` [K][2] in pixels, ``keypoint_scores`` [K],
-            ``bbox`` [1][4] and ``bbox_score``, or a :class:`PoseDataSample`. The json
+            people: dicts of ``keypoints`` (K, 2) in pixels, ``keypoint_scores`` (K,),
+            ``bbox`` (1, 4) and ``bbox_score``, or a :class:`PoseDataSample`. The json
             files have the list of people, or for a video a list of ``{frame_id,
             instances}``. Of several pictures, one that cannot be read or whose boxes
             are wrong has empty ``predictions`` and an ``error``.

@@ -1,0 +1,36 @@
+"""Pages: their links lead somewhere, and all are in the navigation."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted((ROOT / 'docs').glob('*.md'))
+FILES = [*sorted(ROOT.glob('*.md')), *PAGES, *sorted(ROOT.glob('configs/**/*.md'))]
+CODE = re.compile(r'```.*?```|`[^`\n]*`', re.DOTALL)
+
+
+def anchors(file: Path) -> set[str]:
+    """Of the headings, as GitHub and mkdocs make them."""
+    text = re.sub(r'```.*?```', '', file.read_text(), flags=re.DOTALL)
+    titles = re.findall(r'^#+ (.+)$', text, re.MULTILINE)
+    return {re.sub(r'[^\w\- ]', '', t.lower()).replace(' ', '-') for t in titles}
+
+
+@pytest.mark.parametrize('file', FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(file):
+    for link in re.findall(r'\]\(([^)\s]+)\)', CODE.sub('', file.read_text())):
+        if '://' in link or link.startswith('mailto:'):
+            continue
+        path, _, anchor = link.partition('#')
+        target = file.parent / path if path else file
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_in_the_navigation():
+    nav = re.search(r'^nav:\n.*', (ROOT / 'mkdocs.yml').read_text(), re.M | re.S)[0]
+    pages = re.findall(r'\w+\.md', str(yaml.safe_load(nav)))
+    assert sorted(pages) == [page.name for page in PAGES]
