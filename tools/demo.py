@@ -122,21 +122,22 @@ def predict(args: argparse.Namespace) -> int:
         show=args.show,
     )
     num_pictures, num_people, skipped = 0, 0, []
-    for result in results:
-        if 'error' in result:
-            skipped.append(result['error'])
-        else:
-            num_pictures += 1
-            num_people += len(result['predictions'][0])
-    kind = 'Pictures' if are_pictures else 'Frames'
-    print(f'{kind}: {num_pictures}, people: {num_people}')
-    if args.out_dir:
-        print(
-            f'Results: {args.out_dir}/visualizations, {args.out_dir}/predictions, '
-            f'{args.out_dir}/results.json'
-        )
-    for error in skipped:
-        print(f'Skipped: {error}', file=sys.stderr)
+    try:
+        for result in results:
+            if 'error' in result:
+                skipped.append(result['error'])
+            else:
+                num_pictures += 1
+                num_people += len(result['predictions'][0])
+    finally:  # also of what was done before an error
+        if num_pictures or skipped:
+            kind = 'Pictures' if are_pictures else 'Frames'
+            print(f'{kind}: {num_pictures}, people: {num_people}')
+            if args.out_dir:
+                names = ('visualizations', 'predictions', 'results.json')
+                print('Results:', ', '.join(f'{args.out_dir}/{name}' for name in names))
+        for error in skipped:
+            print(f'Skipped: {error}', file=sys.stderr)
     return 1 if skipped else 0
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from mmpose.apis.inference import dataset_meta_from_config
 from mmpose.evaluation.functional import nms
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample, merge_data_samples, split_instances
+from mmpose.structures.utils import revert_heatmap
 from rich.progress import track
 from torch import nn
 
@@ -54,7 +56,7 @@ class TopdownInferencer(Pose2DInferencer):
     * The people of a picture go through the network in batches.
     * No checkpoint runs code, and one that does not fit the config is an error.
     * Lines and dots are drawn in proportion to the picture.
-    * Calls are independent. Their results can be read in turns.
+    * Calls are independent. Their results can be read in turns or in several threads.
 
     Args:
         model: path of a config, the config, or a name, ours (see
@@ -135,6 +137,7 @@ class TopdownInferencer(Pose2DInferencer):
         device: str | None,
     ) -> None:
         """Opens the detector, the default one only when it is needed."""
+        self._lock = threading.Lock()  # one network and one visualizer for all threads
         self.detector: Detector | None = None
         self._use_default, self._device = det_model is None, device
         if det_model is None and det_weights:
@@ -229,8 +232,8 @@ class TopdownInferencer(Pose2DInferencer):
             raise ValueError('show=True needs a display, and DISPLAY is not set')
         inputs = open_inputs(inputs)
         if finding.get('bboxes') is not None:
-            num_pictures = None if isinstance(inputs, Video) else len(inputs)
-            finding['bboxes'] = boxes_per_picture(finding['bboxes'], num_pictures)
+            count = len(inputs) if isinstance(inputs, list) else None
+            finding['bboxes'] = boxes_per_picture(finding['bboxes'], count)
         vis_dir, pred_dir = drawing.pop('vis_out_dir', None), saving.get('pred_out_dir')
         results = None
         if out_dir is not None:
@@ -243,7 +246,7 @@ class TopdownInferencer(Pose2DInferencer):
 
     def _results(
         self,
-        inputs: list[Picture] | Video,
+        inputs: list[Picture] | Iterator[Picture] | Video,
         outputs: Outputs,
         return_datasamples: bool,
         batch_size: int,
@@ -254,7 +257,7 @@ class TopdownInferencer(Pose2DInferencer):
         return_vis, show = drawing.pop('return_vis', False), drawing.get('show', False)
         if outputs.video:
             drawing['wait_time'] = 1e-5
-        count = inputs.num_frames if outputs.video else len(inputs)
+        count = _count(inputs)
         sources = track(inputs, 'Inference', count) if self.show_progress else inputs
         with contextlib.closing(outputs):
             for index, source in enumerate(sources):
@@ -262,23 +265,24 @@ class TopdownInferencer(Pose2DInferencer):
                 given = next(bboxes, None) if bboxes else None
                 try:
                     picture = read_picture(source)
-                    boxes = (
-                        check_boxes(given, *picture.shape[1::-1], name)
-                        if bboxes
-                        else self._find_people(picture, **finding)
-                    )
+                    if bboxes:
+                        boxes = check_boxes(given, *picture.shape[1::-1], name)
+                    else:
+                        boxes = self._find_people(picture, **finding)
                 except (OSError, ValueError) as error:
                     if outputs.video or count == 1:
                         raise
                     yield dict(predictions=[], visualization=[], error=str(error))
                     continue
-                # Set each time, as another call may have run in between.
-                self.visualizer.set_dataset_meta(self.model.dataset_meta)
-                self.update_model_visualizer_settings(**drawing)
-                sample = self._estimate(picture, name, boxes, batch_size)
-                people, drawn = _plain(sample.pred_instances), None
-                if return_vis or show or outputs.vis_dir:
-                    drawn = self._draw(picture, name, sample, **drawing)
+                drawn = None
+                with self._lock:
+                    # Set each time, as another call may have run in between.
+                    self.visualizer.set_dataset_meta(self.model.dataset_meta)
+                    self.update_model_visualizer_settings(**drawing)
+                    sample = self._estimate(picture, name, boxes, batch_size)
+                    if return_vis or show or outputs.vis_dir:
+                        drawn = self._draw(picture, name, sample, **drawing)
+                people = _plain(sample.pred_instances)
                 outputs.add(name, picture, drawn, people)
                 yield dict(
                     predictions=[sample if return_datasamples else people],
@@ -291,12 +295,13 @@ class TopdownInferencer(Pose2DInferencer):
         self, picture: np.ndarray, bbox_thr: float = 0.3, nms_thr: float = 0.3
     ) -> np.ndarray:
         """The detector's boxes (N, 5), best first, or the picture's."""
-        if self._use_default:
-            self._open_default_detector()
-        if self.detector is None:
-            height, width = picture.shape[:2]
-            return np.array([[0, 0, width, height, 1]], np.float32)
-        boxes = self.detector(picture)
+        with self._lock:
+            if self._use_default:
+                self._open_default_detector()
+            if self.detector is None:
+                height, width = picture.shape[:2]
+                return np.array([[0, 0, width, height, 1]], np.float32)
+            boxes = self.detector(picture)
         boxes = boxes[boxes[:, 4] > bbox_thr]
         return boxes[nms(boxes, nms_thr)]
 
@@ -307,13 +312,21 @@ class TopdownInferencer(Pose2DInferencer):
         """One data sample of all people in a picture, in the order of their boxes."""
         info = dict(img=picture, img_path=name, **self.model.dataset_meta)
         people: list[PoseDataSample] = []
+        heatmaps: np.ndarray | None = None
         for start in range(0, len(boxes), batch_size):
             batch = [
                 self.pipeline(dict(info, bbox=box[None, :4], bbox_score=box[4:]))
                 for box in boxes[start : start + batch_size]
             ]
-            people += self.model.test_step(self.collate_fn(batch))
-        return merge_data_samples(people) if people else self._nobody(picture, name)
+            for one in self.model.test_step(self.collate_fn(batch)):
+                if 'pred_fields' in one:  # each is as large as K pictures
+                    heatmaps = _merged(heatmaps, one)
+                    del one.pred_fields
+                people.append(one)
+        sample = merge_data_samples(people) if people else self._nobody(picture, name)
+        if heatmaps is not None:
+            sample.pred_fields = PixelData(heatmaps=heatmaps)
+        return sample
 
     def _nobody(self, picture: np.ndarray, name: str) -> PoseDataSample:
         shape = picture.shape[:2]
@@ -348,6 +361,20 @@ class TopdownInferencer(Pose2DInferencer):
         return self.visualizer.add_datasample(
             Path(name).name, image, sample, draw_gt=False, **options
         )
+
+
+def _merged(heatmaps: np.ndarray | None, person: PoseDataSample) -> np.ndarray:
+    """The maximum of heatmaps (K, H, W) of the picture and those of a person."""
+    where = person.input_center, person.input_scale, person.ori_shape
+    more = revert_heatmap(person.pred_fields.heatmaps, *where)
+    return more if heatmaps is None else np.maximum(heatmaps, more, out=heatmaps)
+
+
+def _count(inputs: list[Picture] | Iterator[Picture] | Video) -> int | None:
+    """Number of pictures or frames, if it is known."""
+    if isinstance(inputs, list):
+        return len(inputs)
+    return inputs.num_frames if isinstance(inputs, Video) else None
 
 
 def _plain(people: InstanceData) -> list[dict]:

@@ -1,32 +1,40 @@
 """What can be given to the inferencer: pictures, folders, videos and cameras."""
 
+import io
 import re
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from http.client import HTTPException
 from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import cv2
 import numpy as np
+from PIL import Image, ImageOps
 
 from ..checkpoint.files import TIMEOUT
 
-Picture = str | np.ndarray
-
-
-class InputWarning(UserWarning):
-    """Something was left out or taken another way than might be expected."""
-
+Picture = str | Path | np.ndarray
 
 # Not from `mimetypes`, which depends on files of the system.
 PICTURE = re.compile(
     r'\.(avif|bmp|dib|gif|hei[cf]|jfif|jp2|jpe?g|jp[ef]|p[bgnp]m|png|tiff?|webp)$',
     re.IGNORECASE,
 )
+# FFmpeg reads the first tile of HEIF as a video, OpenCV a raw photograph's thumbnail.
+HEIF = re.compile(rb'.{4}ftyp(avi[fs]|crx |he[iv][cmsx]|m[is]f\d)', re.DOTALL)
+RAW = re.compile(r'\.(arw|cr[23w]|dng|nef|nrw|orf|pef|raf|rw2|srw)$', re.IGNORECASE)
+
+
+class InputWarning(UserWarning):
+    """Something was left out or taken another way than might be expected."""
 
 
 class Video:
     """Frames of a video or a camera, (H, W, 3), uint8, BGR, to be read once.
+
+    Iterating raises a ``ValueError`` after the last frame of a video that breaks off.
 
     Args:
         source: path or address that OpenCV can open, or number of a camera.
@@ -35,6 +43,7 @@ class Video:
         name: file name for the drawn video, always an mp4.
         fps: frames per second, 25 if the source does not say.
         num_frames: as the container says, ``None`` for a stream or a camera.
+        time: of the last frame, in seconds from the first one.
 
     Raises:
         ValueError: if not even one frame can be read.
@@ -42,6 +51,7 @@ class Video:
 
     def __init__(self, source: str | int) -> None:
         self.source = source
+        self.time = 0.0
         self._capture = cv2.VideoCapture(source)
         success, self._first = self._capture.read()
         if not success:
@@ -58,39 +68,68 @@ class Video:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         success, frame = self._first is not None, self._first
-        self._first = None
+        self._first, frames = None, 0
+        start = self._capture.get(cv2.CAP_PROP_POS_MSEC)
         try:
             while success:
+                self.time = (self._capture.get(cv2.CAP_PROP_POS_MSEC) - start) / 1000
+                frames += 1
                 yield frame
                 success, frame = self._capture.read()
         finally:
             self._capture.release()
+        if frames and self._breaks_off(frames):
+            raise ValueError(
+                f'`{self.source}` breaks off: {frames} of {self.num_frames} frames '
+                'could be read.'
+            )
+
+    def _breaks_off(self, frames: int) -> bool:
+        if frames >= (self.num_frames or 0):
+            return False
+        if (cut := _is_cut(Path(str(self.source)))) is not None:
+            return cut
+        # In other containers the number is the duration, perhaps of longer sound.
+        duration = self.num_frames / self.fps
+        return duration - self.time - 1 / self.fps > max(0.25, 0.02 * duration)
 
 
-Inputs = str | Path | int | np.ndarray | Sequence[str | Path | np.ndarray] | Video
+Inputs = str | Path | int | np.ndarray | Iterable[Picture] | Video
 
 
-def open_inputs(inputs: Inputs) -> list[Picture] | Video:
+def open_inputs(inputs: Inputs) -> list[Picture] | Iterator[Picture] | Video:
     """Finds out what was given. Pictures are not read yet.
 
     Args:
         inputs: a picture as path, address or array (H, W, 3) of uint8 in BGR order;
-            several of them; a folder, for all its pictures by name; a video as path
-            or address; a camera's number, ``'webcam:NUMBER'`` or ``'webcam'``.
+            a list of them, or another iterable, which may be endless; a folder, for
+            all its pictures by name; a video or animated GIF as path or address; a
+            camera's number, ``'webcam:NUMBER'`` or ``'webcam'``.
 
     Raises:
         FileNotFoundError: if a file does not exist, or a folder has no pictures.
-        ValueError: if it is neither a picture nor a video.
+        ValueError: if it is something else.
     """
     if isinstance(inputs, Video):
         return inputs
-    if isinstance(inputs, int):
+    if isinstance(inputs, int) and not isinstance(inputs, bool) and inputs >= 0:
         return Video(inputs)
     if isinstance(inputs, np.ndarray):
         return [_checked(inputs)]
-    if not isinstance(inputs, str | Path):
+    if isinstance(inputs, list | tuple):
         return [_checked(picture) for picture in inputs]
-    name = str(inputs)
+    if isinstance(inputs, str | Path):
+        return _open(str(inputs))
+    other = isinstance(inputs, bytes | Mapping) or hasattr(inputs, 'shape')
+    if other or not isinstance(inputs, Iterable):
+        raise ValueError(
+            'Expected a path, an address, an array, several of these, a video, or the '
+            f'number of a camera, got {inputs!r:.50} ({type(inputs).__name__}).'
+        )
+    return iter(inputs)
+
+
+def _open(name: str) -> list[Picture] | Video:
     if camera := re.fullmatch(r'webcam(?::(\d+))?', name):
         return Video(int(camera[1] or 0))
     if name and Path(name).is_dir():
@@ -98,38 +137,111 @@ def open_inputs(inputs: Inputs) -> list[Picture] | Video:
     is_file = '://' not in name
     if is_file and not (name and Path(name).exists()):
         raise FileNotFoundError(f'There is no file or folder `{name}`.')
-    if PICTURE.search(path_of(name).name):
+    path = path_of(name)
+    if is_file and path.suffix.lower() == '.gif' and _count(Path(name)) > 1:
+        return Video(name)
+    if PICTURE.search(path.name) or RAW.search(path.name):
         return [name]
     name.encode()  # an error: OpenCV crashes on names that are not UTF-8
-    return [name] if is_file and cv2.haveImageReader(name) else Video(name)
+    if not is_file:
+        return Video(name)
+    with Path(name).open('rb') as file:
+        is_picture = HEIF.match(file.read(12)) or cv2.haveImageReader(name)
+    return [name] if is_picture else Video(name)
 
 
 def read_picture(picture: Picture) -> np.ndarray:
     """A picture as MMPose's pipelines load it: (H, W, 3), uint8, BGR, upright.
 
+    Warns if there are more pictures in a file than the first.
+
     Raises:
         OSError: if the file or the address cannot be read.
-        ValueError: if OpenCV cannot decode it.
+        ValueError: if it cannot be decoded.
     """
+    picture = _checked(picture)
     if isinstance(picture, np.ndarray):
         return picture
-    if '://' in picture:
-        with urlopen(picture, timeout=TIMEOUT) as answer:
-            content = answer.read()
-    else:
-        content = Path(picture).read_bytes()
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
+    if RAW.search(path_of(picture).name):
+        raise ValueError(f'`{picture}` is a raw photograph. Convert it to JPEG.')
+    content = _content(picture)
+    image = _decode(content)
+    if image is None and HEIF.match(content):
+        raise ValueError(
+            f'`{picture}` is in HEIF (HEIC, AVIF), which cannot be decoded here. '
+            'Install a decoder (pip install pillow-heif), or convert it to JPEG.'
+        )
     if image is None:
         raise ValueError(f'`{picture}` is not a picture that OpenCV can read.')
+    if not content.startswith(b'\xff\xd8') and (count := _count(content)) > 1:
+        text = f'`{picture}` has {count} pictures. Only the first one is used.'
+        warnings.warn(text, InputWarning, stacklevel=2)
     return image
+
+
+def _content(picture: str) -> bytes:
+    if '://' not in picture:
+        return Path(picture).read_bytes()
+    try:
+        with urlopen(picture, timeout=TIMEOUT) as answer:
+            return answer.read()
+    except (HTTPException, OSError, ValueError) as error:
+        raise OSError(f'cannot read {picture}: {error}') from error
+
+
+def _decode(content: bytes) -> np.ndarray | None:
+    if HEIF.match(content):  # OpenCV does not turn them upright
+        try:
+            from pillow_heif import register_heif_opener
+
+            register_heif_opener()
+        except ImportError:
+            pass
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                upright = ImageOps.exif_transpose(image).convert('RGB')
+            return np.ascontiguousarray(np.asarray(upright)[..., ::-1])
+        except (OSError, ValueError):
+            pass
+    try:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+
+
+def _count(source: Path | bytes) -> int:
+    """Number of pictures in a file."""
+    try:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file) as image:
+            return getattr(image, 'n_frames', 1)
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError):
+        return 1
+
+
+def _is_cut(file: Path) -> bool | None:
+    """Whether an mp4 or mov ends before its last box does, ``None`` for others."""
+    if not file.is_file():
+        return None
+    with file.open('rb') as content:
+        position, size = 0, file.stat().st_size
+        while position < size:
+            content.seek(position)
+            head = content.read(16)
+            if position == 0 and head[4:8] != b'ftyp':
+                return None
+            length = int.from_bytes(head[:4], 'big')
+            if length == 1:  # it has 64 bits
+                length = int.from_bytes(head[8:], 'big')
+            if length < 8:  # 0: to the end
+                return length != 0
+            position += length
+    return position > size
 
 
 def name_of(index: int, picture: Picture) -> str:
     """Path or address of a picture, or a file name with the number of an array."""
-    return picture if isinstance(picture, str) else f'{index:06d}.jpg'
+    return str(picture) if isinstance(picture, str | Path) else f'{index:06d}.jpg'
 
 
 def path_of(name: str) -> PurePath:
@@ -144,14 +256,17 @@ def _pictures_in(folder: Path) -> list[Picture]:
     return sorted(map(str, files))
 
 
-def _checked(picture: str | Path | np.ndarray) -> Picture:
-    if not isinstance(picture, np.ndarray):
+def _checked(picture: Picture) -> str | np.ndarray:
+    if isinstance(picture, str | Path):
         if '://' not in str(picture) and not Path(picture).is_file():
             raise FileNotFoundError(f'There is no picture `{picture}`.')
         return str(picture)
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+    shape, dtype = getattr(picture, 'shape', ()), getattr(picture, 'dtype', None)
+    if not isinstance(picture, np.ndarray) or dtype != np.uint8 or shape[2:] != (3,):
         raise ValueError(
-            'Expected a picture of shape (H, W, 3) and type uint8, in BGR order, got '
-            f'{picture.shape} and {picture.dtype}.'
+            'Expected a path, an address, or a picture of shape (H, W, 3) and type '
+            f'uint8, in BGR order, got {shape or type(picture).__name__} and {dtype}.'
         )
+    if not picture.size:
+        raise ValueError(f'The picture is empty: its shape is {shape}.')
     return np.ascontiguousarray(picture)  # OpenCV needs it

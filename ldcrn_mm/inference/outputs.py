@@ -5,7 +5,7 @@ References:
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,10 @@ import numpy as np
 
 from ..checkpoint.files import write_whole
 from .inputs import Picture, Video, name_of, path_of
+
+HIGHEST_RATE = 240  # frames per second; a higher one is the unit of the times
+USUAL_RATE = 60
+LONGEST_STEP = 60  # seconds between two frames
 
 
 class CocoResults:
@@ -94,7 +98,7 @@ class Outputs:
 
     def __init__(
         self,
-        inputs: list[Picture] | Video,
+        inputs: list[Picture] | Iterator[Picture] | Video,
         vis_dir: str | Path | None,
         pred_dir: str | Path | None,
         results: CocoResults | None = None,
@@ -105,17 +109,31 @@ class Outputs:
         self.video = inputs if isinstance(inputs, Video) else None
         self._writer: cv2.VideoWriter | None = None
         self._frames: list[dict] = []
-        sources = [self.video.source] if self.video else inputs
-        taken = {Path(s).resolve(): f'the input {s}' for s in sources if type(s) is str}
+        self._written = 0  # frames of the drawn video
+        self._owners: dict[Path, str] = {}
+        # Of pictures that come one after the other, add() does the same.
+        self._known = self.video is not None or isinstance(inputs, list)
+        sources = inputs if isinstance(inputs, list) else []
+        sources = [self.video.source] if self.video else sources
+        for source in sources:
+            self._protect(source)
         for index, source in enumerate(sources):
-            name = self.video.name if self.video else name_of(index, source)
-            for file in filter(None, self._files(name)):
-                if owner := taken.get(file.resolve()):
-                    raise ValueError(
-                        f'The results of {name} would replace {owner} in {file}. '
-                        'Choose another folder, or rename one of them.'
-                    )
-                taken[file.resolve()] = f'those of {name}'
+            self._claim(self.video.name if self.video else name_of(index, source))
+
+    def _protect(self, source: Picture | int) -> None:
+        """Remembers an input."""
+        if isinstance(source, str):
+            self._owners[Path(source).resolve()] = f'the input {source}'
+
+    def _claim(self, name: str) -> None:
+        """Takes the files of a picture, which nothing else may have."""
+        for file in filter(None, self._files(name)):
+            if owner := self._owners.get(file.resolve()):
+                raise ValueError(
+                    f'The results of {name} would replace {owner} in {file}. '
+                    'Choose another folder, or rename one of them.'
+                )
+            self._owners[file.resolve()] = f'those of {name}'
 
     def add(
         self,
@@ -136,6 +154,9 @@ class Outputs:
             OSError: if a file cannot be written.
         """
         drawing, predictions = self._files(self.video.name if self.video else name)
+        if not self._known:
+            self._protect(name)
+            self._claim(name)
         if self._results:
             path = path_of(name)
             if self.video:
@@ -171,15 +192,29 @@ class Outputs:
         )
 
     def _write_frame(self, file: Path, frame: np.ndarray) -> None:
+        """Writes the next frame so often that it is seen at its time.
+
+        OpenCV writes at a constant rate. Frames that come faster are left out.
+        """
+        frame = mmcv.rgb2bgr(frame)
+        rate = self.video.fps if self.video.fps <= HIGHEST_RATE else USUAL_RATE
         if not self._writer:
             str(file).encode()  # an error: OpenCV crashes on names that are not UTF-8
             code = cv2.VideoWriter_fourcc(*'mp4v')
             size = frame.shape[1::-1]
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = cv2.VideoWriter(str(file), code, self.video.fps, size)
+            self._writer = cv2.VideoWriter(str(file), code, rate, size)
             if not self._writer.isOpened():
                 raise OSError(f'OpenCV cannot write `{file}`')
-        self._writer.write(mmcv.rgb2bgr(frame))
+        step = round(self.video.time * rate) - self._written
+        if self.video.num_frames is None or abs(step) > LONGEST_STEP * rate:
+            step = 0  # a camera, or times that cannot be right
+        for _ in range(step):
+            self._writer.write(self._last)
+        if step >= 0:
+            self._writer.write(frame)
+        self._written += step + 1
+        self._last = frame
 
 
 def write_drawing(file: Path, drawn: np.ndarray) -> None:

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from ldcrn_mm.inference import InputWarning
 from ldcrn_mm.inference.boxes import boxes_per_picture, check_boxes, read_boxes
 
 ONE, TWO = [[1, 2, 30, 40]], [[5, 6, 20, 20], [1, 1, 9, 9]]
@@ -63,10 +64,66 @@ def test_a_box_that_cannot_be_meant_is_named(box):
         check_boxes([[0, 0, 100, 50], box], 100, 50, 'it')
 
 
-@pytest.mark.parametrize('boxes', [[1, 2, 3, 4], [[1, 2, 3]], [[ONE]], 7, None])
+@pytest.mark.parametrize('far', [1e300, 2e6, 1e-40])
+def test_a_box_of_which_a_crop_would_be_nan(far):
+    with pytest.raises(ValueError, match='empty, not finite or outside'):
+        check_boxes([[0, 0, far, 20]], 100, 50, 'it')
+
+
+@pytest.mark.parametrize(
+    'boxes',
+    [
+        [1, 2, 3, 4],
+        [[1, 2, 3]],
+        [[1, 2, 3, 4], [1, 2, 3]],
+        [[]],
+        [ONE],
+        [[1, 2, {}, 4]],
+        [[1, 2, 10**400, 4]],
+        ['1234'],
+        {},
+        7,
+        None,
+    ],
+)
 def test_other_shapes_and_none_are_errors(boxes):
     with pytest.raises(ValueError, match='for it'):
         check_boxes(boxes, 100, 100, 'it')
+
+
+@pytest.mark.parametrize('boxes', [7, '1,2,3,4', {}, np.zeros(()), True])
+def test_what_holds_no_boxes_is_an_error(boxes):
+    with pytest.raises(ValueError, match='Expected boxes'):
+        boxes_per_picture(boxes, 1)
+
+
+def test_boxes_may_come_one_after_the_other():
+    found = boxes_per_picture(itertools.cycle([ONE, TWO]), None)
+    assert [next(found) for _ in range(3)] == [ONE, TWO, ONE]
+
+
+ODD = [0, -1, 5.5, 1e-40, 1e300, 10**400, float('nan'), float('inf'), None, '5', 'x']
+ODD += ['', True, [], {}, [1], 1j]
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_any_boxes_are_finite_or_an_error(seed):
+    random = np.random.default_rng(seed)
+
+    def value():
+        odd = random.random() < 0.05
+        return ODD[random.integers(len(ODD))] if odd else random.uniform(-50, 150)
+
+    for _ in range(100):
+        lengths = random.choice([4, 4, 4, 4, 5, 5, 3], random.integers(4))
+        boxes = [[value() for _ in range(length)] for length in lengths]
+        try:
+            found = check_boxes(boxes, 100, 50, 'it')
+        except ValueError:
+            continue
+        assert found.shape == (len(boxes), 5)
+        assert np.isfinite(found).all()
+        assert (found[:, 2:4] > found[:, :2]).all()
 
 
 def person(image, *box, category=1, **more):
@@ -167,9 +224,56 @@ def test_detected_people(read, image, picture, category, other):
     assert len(read(results, picture)[0]) == 2
 
 
+BAD = [
+    person(99, 1, 2, 3, 4),
+    person(7, 9.98, 188.56, 5.54, 0.0),  # one of COCO's own
+    person(7, 1, 2, -3, 4),
+    person(7),
+    person(7, 1, 2, 3),
+    person(7, 1, 2, 3, 'wide'),
+    person(7, 1, 2, 3, float('nan')),
+    dict(image_id=7, category_id=1),
+    dict(image_id=7, category_id=1, bbox=None),
+]
+
+
+@pytest.mark.parametrize('bad', BAD)
+def test_a_bad_annotation_costs_itself_and_is_counted(read, bad):
+    good = person(7, 10, 20, 30, 40)
+    with pytest.warns(InputWarning, match=r'left out: 1 [a-z ]+\.$'):
+        assert read(annotations('a.jpg', people=[good, bad]), 'a.jpg') == [PEOPLE[:1]]
+
+
+def test_bad_annotations_are_counted_in_one_line(read):
+    with pytest.warns(InputWarning) as shown:
+        read(annotations('a.jpg', people=[*BAD, person(7, 10, 20, 30, 40)]), 'a.jpg')
+    (message,) = [str(w.message) for w in shown]
+    assert '1 of unknown pictures, 2 with an empty box, 6 without a box' in message
+
+
+def test_a_detection_without_a_score_is_counted(read):
+    results = [person(7, 10, 20, 30, 40, score=s) for s in (0.5, None, float('nan'))]
+    with pytest.warns(InputWarning, match='2 without a score'):
+        assert read(results, '7.jpg') == [[[10, 20, 40, 60, 0.5]]]
+
+
+def test_a_person_of_no_height_alone_leaves_the_picture_empty(read):
+    assert read(annotations('a.jpg', people=[BAD[1]]), 'a.jpg') == [[]]
+
+
+def test_a_picture_that_annotations_do_not_know_costs_itself_only(read):
+    found = read(annotations('a.jpg'), 'new.jpg', 'a.jpg')
+    assert found == [None, PEOPLE]
+    with pytest.raises(ValueError, match=r'no boxes for new\.jpg'):
+        check_boxes(found[0], 100, 100, 'new.jpg')
+
+
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
+        ('[' * 100_000, 'none of the formats'),
+        ('[null]', 'none of the formats'),
+        (annotations('a.jpg', people=[person(7, 1, 2, 3)]), 'none of the formats'),
         ('{', 'none of the formats'),
         ('{"images": []}', 'none of the formats'),
         ('[1]', 'none of the formats'),

@@ -1,6 +1,9 @@
 """The inferencer with boxes. MMPose's own API is the oracle."""
 
+import itertools
 import json
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -12,7 +15,13 @@ from mmpose.apis.inferencers.utils import default_det_models
 from pycocotools.coco import COCO
 
 from ldcrn_mm.deploy.export import export_network
-from ldcrn_mm.inference import InputWarning, TopdownInferencer, open_inputs, read_boxes
+from ldcrn_mm.inference import (
+    InputWarning,
+    TopdownInferencer,
+    Video,
+    open_inputs,
+    read_boxes,
+)
 
 BOXES = np.array(
     [[10, 5, 70, 110], [60.5, 20.25, 150, 100], [-9, 3, 40, 90], [0, 0, 160, 120]],
@@ -264,6 +273,32 @@ class TestPictures:
         with pytest.raises(ValueError, match='would replace'):
             inferencer(visualizations, vis_out_dir=visualizations)
 
+    def test_a_stream_is_read_as_it_is_used(
+        self, inferencer, picture, folder, tmp_path
+    ):
+        read = []
+
+        def stream():
+            for index in itertools.count():
+                read.append(index)
+                yield [picture, folder / 'b.png', folder / 'nowhere.png'][index % 3]
+
+        boxes = itertools.cycle([BOXES[:1], BOXES[:2]])
+        results = inferencer(stream(), bboxes=boxes, out_dir=tmp_path / 'out')
+        assert not read
+        first, second, third = itertools.islice(results, 3)
+        assert read == [0, 1, 2]
+        assert [len(one['predictions'][0]) for one in (first, second)] == [1, 2]
+        assert 'nowhere' in third['error']
+        assert names_in(tmp_path / 'out/predictions') == ['000000.json', 'b.json']
+        next(results)
+        with pytest.raises(ValueError, match='would replace'):
+            next(results)  # b.png again
+
+    def test_a_stream_never_replaces_its_pictures(self, inferencer, folder):
+        with pytest.raises(ValueError, match='would replace'):
+            next(inferencer(iter([folder / 'a.jpg']), vis_out_dir=folder))
+
     def test_what_does_not_exist_is_an_error_at_once(self, inferencer):
         with pytest.raises(FileNotFoundError, match='nowhere'):
             inferencer('nowhere.jpg')
@@ -335,6 +370,54 @@ class TestVideos:
         found = instances(inferencer, video, bboxes=BOXES[:2])
         for frame, people in zip(frames_of(video)[0], found, strict=True):
             assert_same(people, inference_topdown(network, frame, BOXES[:2]))
+
+    @pytest.mark.parametrize(
+        ('fps', 'times', 'rate', 'expected'),
+        [
+            (10, [0, 100, 200], 10, [0, 1, 2]),
+            (10, [0, 101, 199], 10, [0, 1, 2]),
+            (10, [0, 300, 400], 10, [0, 0, 0, 1, 2]),
+            (10, [0, 20, 100], 10, [0, 2]),
+            (90_000, [0, 50, 100], 60, [0, 0, 0, 1, 1, 1, 2]),
+            (10, [0, 1e9, 1e9 + 100], 10, [0, 1, 2]),
+        ],
+    )
+    def test_the_drawn_video_keeps_the_times(
+        self, inferencer, video, tmp_path, monkeypatch, fps, times, rate, expected
+    ):
+        opened = cv2.VideoCapture(str(video))
+
+        class Capture:
+            frame = -1
+
+            def read(self):
+                self.frame += 1
+                return opened.read()
+
+            def get(self, what):
+                known = {cv2.CAP_PROP_FPS: fps, cv2.CAP_PROP_FRAME_COUNT: 3}
+                return known.get(what, 70 + times[min(self.frame, 2)])
+
+            def release(self):
+                pass
+
+        with monkeypatch.context() as context:
+            context.setattr(cv2, 'VideoCapture', lambda source: Capture())
+            run(inferencer, video, bboxes=[], out_dir=tmp_path)
+        frames, found = frames_of(tmp_path / 'visualizations/walk.mp4')
+        assert found == rate
+        assert [round(frame.mean() / 100) for frame in frames] == expected
+
+    def test_a_video_that_breaks_off_keeps_its_frames(
+        self, inferencer, video, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(Video, '_breaks_off', lambda self, frames: frames == 3)
+        results = inferencer(video, out_dir=tmp_path)
+        assert len(list(itertools.islice(results, 3))) == 3
+        with pytest.raises(ValueError, match='breaks off: 3 of 3'):
+            next(results)
+        assert len(json.loads((tmp_path / 'predictions/walk.json').read_text())) == 3
+        assert len(frames_of(tmp_path / 'visualizations/walk.mp4')[0]) == 3
 
     def test_calls_may_be_read_in_turns(self, inferencer, video, picture, tmp_path):
         big = dict(kpt_thr=-9, radius=9, skeleton_style='openpose', draw_heatmap=True)
@@ -432,6 +515,45 @@ class TestDrawing:
             inferencer(picture, kpt_threshold=0.3)
         with pytest.raises(ValueError, match='skeleton_style'):
             run(inferencer, picture, skeleton_style='closedpose')
+
+
+def test_heatmaps_are_the_maximum_of_those_of_each_person(inferencer, picture):
+    def heatmaps(boxes):
+        options = dict(bboxes=boxes, draw_heatmap=True, return_datasamples=True)
+        (result,) = run(inferencer, picture, **options)
+        return result['predictions'][0].pred_fields.heatmaps
+
+    expected = np.max([heatmaps([box]) for box in BOXES], axis=0)
+    np.testing.assert_allclose(heatmaps(BOXES), expected, atol=1e-6)
+
+
+def test_heatmaps_of_many_people_take_the_memory_of_one(inferencer):
+    large, peaks = np.zeros((540, 960, 3), np.uint8), []
+    for count in (2, 12):
+        tracemalloc.start()
+        boxes = [[i, 0, 50 + i, 90] for i in range(count)]
+        run(inferencer, large, bboxes=boxes, draw_heatmap=True)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 2 * 17 * 540 * 960 * 4
+
+
+@pytest.mark.slow
+def test_eight_threads_on_one_inferencer(inferencer):
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 256, (16, 40, 30, 3), dtype=np.uint8)
+    expected = [run(inferencer, one)[0]['predictions'] for one in pictures]
+
+    def call(index):
+        which = index % len(pictures)
+        options = dict(return_vis=True, draw_heatmap=True) if index % 3 else {}
+        (result,) = inferencer(pictures[which], **options)
+        drawings = [drawing.shape for drawing in result['visualization']]
+        assert drawings == ([(80, 30, 3)] if index % 3 else [])
+        return result['predictions'] == expected[which]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(call, range(2000)))
 
 
 class TestModel:

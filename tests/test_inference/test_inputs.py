@@ -1,14 +1,21 @@
 """What users give: pictures, folders, videos, cameras."""
 
+import itertools
 import mimetypes
 import os
+import socket
+import struct
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, features
 
-from ldcrn_mm.inference import Video, open_inputs
+from ldcrn_mm.inference import InputWarning, Video, open_inputs
 from ldcrn_mm.inference.inputs import read_picture
 
 
@@ -28,7 +35,7 @@ def camera(picture, monkeypatch):
             return (True, picture) if self.frames >= 0 else (False, None)
 
         def get(self, what):
-            return {cv2.CAP_PROP_FPS: 0.0, cv2.CAP_PROP_FRAME_COUNT: -1.0}[what]
+            return -1.0 if what == cv2.CAP_PROP_FRAME_COUNT else 0.0
 
         def release(self):
             pass
@@ -120,6 +127,155 @@ def test_neither_picture_nor_video_is_an_error(name, tmp_path):
 def test_arrays_must_be_color_pictures(array):
     with pytest.raises(ValueError, match=r'\(H, W, 3\) and type uint8'):
         open_inputs(array)
+
+
+@pytest.mark.parametrize(
+    'given', [True, None, 1.5, -1, b'a.png', {}, np.float64(0), torch.zeros(1, 8, 8, 3)]
+)
+def test_other_things_are_errors(given):
+    with pytest.raises(ValueError, match='Expected'):
+        open_inputs(given)
+
+
+@pytest.mark.parametrize('element', [None, 7, True, b'a.png', [], np.zeros((0, 9, 3))])
+def test_other_things_among_pictures_are_errors(element, picture):
+    with pytest.raises(ValueError, match='Expected'):
+        open_inputs([picture, element])
+    with pytest.raises(ValueError, match='Expected'):
+        read_picture(element)
+
+
+def test_pictures_may_come_one_after_the_other(picture, folder):
+    stream = open_inputs(itertools.cycle([picture, folder / 'b.png']))
+    for _ in range(3):
+        np.testing.assert_array_equal(read_picture(next(stream)), picture)
+
+
+def heif(brand):
+    return b'\0\0\0\x18ftyp' + brand + b'\0' * 100
+
+
+@pytest.mark.parametrize('name', ['IMG_1', 'a.mov', 'a.heic', 'a.jpg'])
+@pytest.mark.parametrize('brand', [b'heic', b'mif1', b'avif'])
+def test_heif_is_a_picture_and_no_video(tmp_path, monkeypatch, name, brand):
+    (tmp_path / name).write_bytes(heif(brand))
+    (found,) = open_inputs(tmp_path / name)
+    with pytest.raises(ValueError, match='pillow-heif'):
+        read_picture(found)
+
+
+def test_heif_is_read_upright_where_there_is_a_decoder(tmp_path, monkeypatch, picture):
+    class Decoder:
+        n_frames = 1
+
+        def __init__(self, content):
+            exif = Image.Exif()
+            exif[0x0112] = 6
+            self.image = Image.fromarray(picture[..., ::-1])
+            self.image.info['exif'] = exif.tobytes()
+
+        def __enter__(self):
+            return self.image
+
+        def __exit__(self, *error):
+            pass
+
+    registered = []
+    module = SimpleNamespace(register_heif_opener=lambda: registered.append(1))
+    monkeypatch.setitem(sys.modules, 'pillow_heif', module)
+    monkeypatch.setattr('ldcrn_mm.inference.inputs.Image.open', Decoder)
+    (tmp_path / 'a.heic').write_bytes(heif(b'heic'))
+    found = read_picture(str(tmp_path / 'a.heic'))
+    np.testing.assert_array_equal(found, cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE))
+    assert registered
+
+
+@pytest.mark.skipif(not features.check('avif'), reason='Pillow without AVIF')
+def test_avif(tmp_path, picture):
+    Image.fromarray(picture[..., ::-1]).save(tmp_path / 'a', 'AVIF', quality=100)
+    found = read_picture(*open_inputs(tmp_path / 'a'))
+    assert np.abs(found.astype(int) - picture).mean() < 15
+
+
+def test_a_raw_photograph_is_not_its_thumbnail(tmp_path, picture):
+    cv2.imwrite(str(tmp_path / 'a.tif'), picture)
+    (tmp_path / 'a.tif').rename(tmp_path / 'a.DNG')
+    with pytest.raises(ValueError, match='raw'):
+        read_picture(*open_inputs(tmp_path / 'a.DNG'))
+
+
+def animation(file):
+    frames = [Image.new('RGB', (90, 60), (i * 50,) * 3) for i in range(4)]
+    frames[0].save(file, save_all=True, append_images=frames[1:], duration=200)
+    return file
+
+
+def test_all_frames_of_an_animated_gif(tmp_path):
+    video = open_inputs(animation(tmp_path / 'a.gif'))
+    assert (video.num_frames, video.name) == (4, 'a.mp4')
+    assert [round(frame.mean()) for frame in video] == [0, 50, 100, 150]
+
+
+@pytest.mark.parametrize('name', ['a.gif', 'a.png', 'a.tif', 'a.webp'])
+def test_among_pictures_the_first_frame_and_a_warning(tmp_path, name):
+    file = animation(tmp_path / name)
+    with pytest.warns(InputWarning, match='4 pictures'):
+        assert read_picture(*open_inputs([file])).mean() < 2
+
+
+def test_a_server_that_does_not_answer(monkeypatch):
+    monkeypatch.setattr('ldcrn_mm.inference.inputs.TIMEOUT', 0.2)
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        address = f'http://127.0.0.1:{server.getsockname()[1]}/a.jpg'
+        with pytest.raises(OSError, match=f'{address}.*timed out'):
+            read_picture(address)
+
+
+def test_an_address_without_a_picture(web):
+    with pytest.raises(OSError, match=r'http://.*/nowhere\.jpg.*404'):
+        read_picture(f'{web}/nowhere.jpg')
+
+
+@pytest.mark.parametrize('suffix', ['avi', 'mkv', 'mp4'])
+def test_a_video_that_breaks_off_is_an_error_after_its_frames(
+    tmp_path, suffix, picture
+):
+    file = str(tmp_path / f'whole.{suffix}')
+    code = cv2.VideoWriter_fourcc(*('MJPG' if suffix == 'avi' else 'mp4v'))
+    writer = cv2.VideoWriter(file, code, 25, (160, 120))
+    for i in range(30):
+        writer.write(np.roll(picture, 9 * i, axis=1))
+    writer.release()
+    assert len(list(open_inputs(file))) == 30
+    content = Path(file).read_bytes()
+    if suffix == 'mp4':
+        content = index_first(content)
+    cut = tmp_path / f'cut.{suffix}'
+    cut.write_bytes(content[: int(0.55 * len(content))])
+    frames = []
+    with pytest.raises(ValueError, match=r'cut\..* breaks off: \d+ of 30 frames'):
+        frames.extend(open_inputs(cut))  # keeps what came before the error
+    assert 5 < len(frames) < 25
+
+
+def index_first(content):
+    """An mp4 as it is streamed: with `moov` before `mdat`."""
+    start = content.index(b'moov') - 4
+    moov, table = content[start:], content.index(b'stco') + 4 - start
+    (count,) = struct.unpack('>I', moov[table + 4 : table + 8])
+    entries = slice(table + 8, table + 8 + 4 * count)
+    offsets = np.frombuffer(moov[entries], '>u4') + len(moov)
+    moved = (
+        moov[: entries.start] + offsets.astype('>u4').tobytes() + moov[entries.stop :]
+    )
+    ftyp = int.from_bytes(content[:4], 'big')
+    return content[:ftyp] + moved + content[ftyp:start]
+
+
+def test_longer_sound_is_no_break(camera, monkeypatch):
+    what = {cv2.CAP_PROP_FPS: 10, cv2.CAP_PROP_FRAME_COUNT: 3}
+    monkeypatch.setattr(camera, 'get', lambda self, name: what.get(name, 100))
+    assert len(list(Video('a.webm'))) == 2  # 0.1 s is missing
 
 
 def test_a_video_knows_its_rate_and_its_end(video):

@@ -12,7 +12,7 @@ from mmpose.apis import init_model
 from mmpose.apis.inferencers.utils import default_det_models
 from mmpose.models import TopdownPoseEstimator
 
-from ldcrn_mm.inference import TopdownInferencer
+from ldcrn_mm.inference import TopdownInferencer, Video
 
 
 @pytest.fixture(scope='module')
@@ -169,6 +169,15 @@ def test_stopping_a_video_keeps_what_is_done(run, video, tmp_path, monkeypatch):
     assert len(saved(tmp_path, 'walk')) == 2
     capture = cv2.VideoCapture(str(tmp_path / 'out/visualizations/walk.mp4'))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 2
+
+
+def test_a_video_that_breaks_off(run, video, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Video, '_breaks_off', lambda self, frames: True)
+    assert run(video) == 1
+    printed = capsys.readouterr()
+    assert 'Frames: 5, people: 5' in printed.out
+    assert 'breaks off: 5 of 5' in printed.err
+    assert len(saved(tmp_path, 'walk')) == 5
 
 
 def test_escape_ends_a_shown_video(run, video, tmp_path, monkeypatch, capsys):
