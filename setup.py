@@ -158,6 +158,7 @@ setup(
     ],
     python_requires='>=3.10',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+    scripts=['tools/ldcrn'],  # an entry point would import the package for --help
     include_package_data=True,  # of the package's folders, what MANIFEST.in keeps
     install_requires=requirements(),
     extras_require=EXTRAS,

@@ -1,15 +1,17 @@
 """Runs a tool of this package or of MMPose, with this package imported first.
 
-    python -m ldcrn_mm train CONFIG
-    python -m ldcrn_mm get_flops CONFIG
-    python -m ldcrn_mm their_script.py ...
+    ldcrn demo photo.jpg
+    ldcrn train CONFIG
+    ldcrn get_flops CONFIG
+    ldcrn ./their_script.py ...
 
-What needs it: scripts that import mmpose.apis before they read a config, where
-mmcv's ops are not compiled, and configs with `_base_ = 'ldcrn_mm::...'` in tools
-that do not import ldcrn_mm.
+`python -m ldcrn_mm` does the same. Scripts need it that import mmpose.apis before they
+read a config, where mmcv's ops are not compiled, and tools that do not import ldcrn_mm
+for configs with `_base_ = 'ldcrn_mm::...'`.
 """
 
 import difflib
+import os
 import runpy
 import sys
 from importlib.util import find_spec
@@ -18,32 +20,35 @@ from pathlib import Path
 PACKAGES = ('ldcrn_mm', 'mmpose')  # in this order, where both have a tool
 
 
-def installed_tools() -> dict[str, Path]:
-    """Scripts in the ``.mim`` folders of the two packages, by name."""
-    tools: dict[str, Path] = {}
-    for package in PACKAGES:
-        mim = Path(find_spec(package).origin).parent / '.mim'
-        for pattern in ('tools/*.py', 'tools/*/*.py', 'demo/*.py'):
-            for path in sorted(mim.glob(pattern)):
-                tools.setdefault(path.stem, path)
-    return tools
+def tools_of(package: str) -> dict[str, Path]:
+    """Scripts in the ``.mim`` folder of a package, by name. Does not import it."""
+    spec = find_spec(package)
+    mim = (
+        Path(spec.origin).parent / '.mim' if spec and spec.origin else Path(os.devnull)
+    )
+    patterns = ('tools/*.py', 'tools/*/*.py', 'demo/*.py')
+    found = (path for pattern in patterns for path in sorted(mim.glob(pattern)))
+    return {path.stem: path for path in found}
 
 
 def find_tool(name: str) -> Path:
-    """The script of a path or a name.
+    """The script of a name, or of a path, which has a separator or ends in ``.py``.
 
     Raises:
         SystemExit: there is none; names those that come close.
     """
-    if Path(name).is_file():
-        return Path(name)
-    tools = installed_tools()
+    if name.endswith('.py') or os.sep in name:
+        if Path(name).is_file():
+            return Path(name)
+        sys.exit(f'ldcrn: no file {name}')
+    ours, theirs = map(tools_of, PACKAGES)
+    tools = theirs | ours
     if name not in tools:
         close = ', '.join(difflib.get_close_matches(name, tools))
         sys.exit(
-            f'ldcrn_mm: {name!r} is neither a file nor a tool that ldcrn_mm or mmpose '
-            f'installs.{close and f" Is it one of {close}?"} '
-            '`python -m ldcrn_mm --help` lists them.'
+            f'ldcrn: {name!r} is no tool of ldcrn_mm or mmpose.'
+            f'{close and f" Is it one of {close}?"} `ldcrn --help` lists them. '
+            'A script of your own is named by its path: ./script.py'
         )
     return tools[name]
 
@@ -51,11 +56,17 @@ def find_tool(name: str) -> Path:
 def main() -> None:
     """Runs it as ``python TOOL ARGUMENTS`` would."""
     if len(sys.argv) < 2 or sys.argv[1] in ('-h', '--help'):
-        print(f'{__doc__}\nTools: {", ".join(sorted(installed_tools()))}')
+        print(__doc__)
+        ours, theirs = map(tools_of, PACKAGES)
+        print('Our tools:', ', '.join(sorted(ours)))
+        print("MMPose's tools:", ', '.join(sorted(theirs.keys() - ours)))
         sys.exit(0 if len(sys.argv) > 1 else 2)
     tool = find_tool(sys.argv[1])
+    import ldcrn_mm  # noqa: F401
+
     sys.argv[:] = [str(tool), *sys.argv[2:]]
-    sys.path[0] = str(tool.parent.resolve())
+    if not getattr(sys.flags, 'safe_path', False):  # python -P, since Python 3.11
+        sys.path[0] = str(tool.parent.resolve())
     runpy.run_path(str(tool), run_name='__main__')
 
 

@@ -39,7 +39,7 @@ HABITS = {
     'train_and_test_by_name': CHECKPOINTS,
     'train_by_the_tool_of_mmpose': CHECKPOINTS,
     'get_flops': True,
-    'unknown_tool': "SystemExit: ldcrn_mm: 'get_flop' is neither a file nor a tool",
+    'unknown_tool': "SystemExit: ldcrn: 'get_flop' is no tool of ldcrn_mm or mmpose",
 }
 
 

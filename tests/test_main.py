@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,24 +55,57 @@ def test_tools_of_mmpose_are_found_by_name(name, path):
 
 
 def test_configs_that_lie_beside_the_demos_are_no_tools():
-    assert not [name for name in command.installed_tools() if 'rtmdet' in name]
+    assert not [name for name in command.tools_of('mmpose') if 'rtmdet' in name]
 
 
-def test_an_unknown_tool_is_refused_with_what_comes_close(call):
-    with pytest.raises(SystemExit, match=r"'get_flop' is neither .* get_flops"):
-        call('get_flop')
+@pytest.mark.parametrize('name', ['train', 'get_flops', 'numpy'])
+def test_no_file_or_folder_of_the_current_folder_stands_in_for_a_tool(
+    tmp_path, monkeypatch, name
+):
+    (tmp_path / name).write_text('raise SystemExit("ran")')
+    monkeypatch.chdir(tmp_path)
+
+    if name == 'numpy':
+        with pytest.raises(SystemExit, match=r"'numpy' is no tool"):
+            command.find_tool(name)
+    else:
+        assert tmp_path not in command.find_tool(name).parents
+    assert command.find_tool(f'./{name}') == Path(name)
 
 
-def test_a_name_like_none_other_is_refused_without_a_guess(call):
-    with pytest.raises(SystemExit, match=r'installs\. `python -m ldcrn_mm --help`'):
-        call('qqqqqq')
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('get_flop', r"'get_flop' is no tool .* get_flops"),
+        ('qqqqqq', r'mmpose\. `ldcrn --help`'),
+        ('tools/none', 'no file tools/none'),
+        ('none.py', r'no file none\.py'),
+    ],
+)
+def test_an_unknown_tool_is_refused_with_what_comes_close(call, name, message):
+    with pytest.raises(SystemExit, match=message):
+        call(name)
 
 
 @pytest.mark.parametrize(('arguments', 'status'), [((), 2), (('--help',), 0)])
-def test_help_lists_the_tools(call, capsys, arguments, status):
+def test_help_lists_our_tools_first(call, capsys, arguments, status):
     with pytest.raises(SystemExit) as stopped:
         call(*arguments)
 
     assert stopped.value.code == status
-    tools = capsys.readouterr().out.partition('Tools: ')[2].strip().split(', ')
-    assert {'train', 'test', 'demo', 'get_flops', 'print_config'} < {*tools}
+    ours, theirs = capsys.readouterr().out.splitlines()[-2:]
+    assert {'train', 'test', 'demo'} < {*ours.partition(': ')[2].split(', ')}
+    assert {'get_flops', 'print_config'} < {*theirs.partition(': ')[2].split(', ')}
+
+
+def test_help_of_the_command_imports_nothing_heavy(root):
+    code = (
+        'import runpy, sys; sys.argv[1:] = ["--help"]\n'
+        'try: runpy.run_path("tools/ldcrn")\n'
+        'except SystemExit: print({"torch", "mmpose"} & {*sys.modules})'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=root, capture_output=True, text=True
+    )
+
+    assert done.stdout.splitlines()[-1] == 'set()', done.stderr

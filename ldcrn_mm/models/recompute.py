@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+# torch.compiler has it since torch 2.3
+compiler = torch.compiler if hasattr(torch.compiler, 'is_compiling') else torch._utils
+
 
 class RecomputingSequential(nn.Sequential):
     """``nn.Sequential`` that can trade time for memory, two members at a time.
@@ -52,7 +55,7 @@ def recompute_in_backward(members: Sequence[nn.Module], x: Tensor) -> Tensor:
             x = member(x)
         return x
 
-    if torch.compiler.is_compiling():
+    if compiler.is_compiling():
         # The compiler accepts no contexts and needs none: in its graph the update of
         # running statistics is not part of what is recomputed.
         return checkpoint(run, x, use_reentrant=False)

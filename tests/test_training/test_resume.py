@@ -343,13 +343,14 @@ def test_before_torch_2_6_a_run_saves_plain_types_and_resumes(
     trained, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(torch, '__version__', TorchVersion('2.1.2'))
-    train(tmp_path, max_epochs=2)
-    with zipfile.ZipFile(tmp_path / 'epoch_2.pth') as archive:
+    train(tmp_path)
+    with zipfile.ZipFile(tmp_path / 'epoch_3.pth') as archive:
         pickled = archive.read('archive/data.pkl')
-    assert not re.findall(rb'numpy|mmengine|Counter|getattr', pickled)
+    assert not re.findall(rb'c(?:numpy|mmengine|__builtin__)\S*\n|Counter', pickled)
 
-    train(tmp_path, resume=True)
+    train(tmp_path / 'resumed', resume=str(tmp_path / 'epoch_3.pth'))
 
-    resumed, whole = (torch.load(x / 'epoch_4.pth') for x in (tmp_path, trained))
+    resumed = torch.load(tmp_path / 'resumed' / 'epoch_4.pth')
+    whole = torch.load(trained / 'epoch_4.pth')
     for part in ('state_dict', 'optimizer'):
         assert str(resumed[part]) == str(whole[part])
