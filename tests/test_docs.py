@@ -4,7 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmpose.registry import MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / 'docs').glob('*.md'))
@@ -34,3 +38,16 @@ def test_every_page_is_in_the_navigation():
     nav = re.search(r'^nav:\n.*', (ROOT / 'mkdocs.yml').read_text(), re.M | re.S)[0]
     pages = re.findall(r'\w+\.md', str(yaml.safe_load(nav)))
     assert sorted(pages) == [page.name for page in PAGES]
+
+
+@pytest.mark.parametrize(
+    ('title', 'shape'),
+    [('Another head', (1, 17, 384)), ('Another backbone', (1, 17, 64, 48))],
+)
+def test_configs_of_the_page_on_extending(title, shape):
+    page = (ROOT / 'docs' / 'extend.md').read_text()
+    code = re.search(rf'## {title}\n.*?```python\n(.*?)```', page, re.DOTALL)[1]
+    cfg = Config.fromstring(code.replace('configs/', f'{ROOT}/configs/'), '.py')
+    with DefaultScope.overwrite_default_scope('mmpose'), torch.no_grad():
+        found = MODELS.build(cfg.model).eval()(torch.zeros(1, 3, 256, 192), None)
+    assert (found if torch.is_tensor(found) else found[0]).shape == shape
