@@ -95,7 +95,10 @@ def test_exception_for_what_decoded_keypoints_cannot_do(config, files):
     ('head', 'name'),
     [
         (dict(decoder=dict(input_size=(24, 32))), r'48x64 .*\(24, 32\)'),
-        (dict(decoder=dict(heatmap_size=(6, 8))), r'\(1, 17, 16, 12\).* \(1, 17, 8, 6\)'),
+        (
+            dict(decoder=dict(heatmap_size=(6, 8))),
+            r'\(1, 17, 16, 12\).* \(1, 17, 8, 6\)',
+        ),
         (dict(out_channels=5), r'\(1, 17, 16, 12\).*out_channels=5.*\(1, 5, 16, 12\)'),
         (dict(decoder=None), 'decoder'),
         (dict(type='SimCCHead'), 'SimCCHead'),
