@@ -170,15 +170,15 @@ def build(model: str, size: tuple[int, int] | None) -> tuple[nn.Module, dict[str
 
 
 def export(estimator: nn.Module, one: Contender, size: tuple, folder: str) -> Path:
-    """Writes a network for its runtime, once for all precisions but int8."""
+    """Writes a network for its runtime and precision, if it is not there yet."""
     from ldcrn_mm.deploy.export import export_network
 
-    int8 = one.precision == 'int8'
-    name = f'{one.model} {one.form}{" int8" * int8}'.replace(os.sep, '_')
+    name = f'{one.model} {one.form} {one.precision}'.replace(os.sep, '_')
     file = Path(folder, name + SUFFIXES[one.runtime])
     if not file.is_file():
         noise = torch.randn(8, 3, *size).numpy()  # enough to tell the time
-        options = dict(precision='int8', calibration=noise) if int8 else {}
+        int8 = dict(precision='int8', calibration=noise)
+        options = int8 if one.precision == 'int8' else {}
         export_network(estimator, file, size[::-1], **options)
     return file
 
@@ -197,9 +197,10 @@ def prepare(
     if not is_exported(file):
         estimator, more = build(one.model, args.size)
         facts.update(more)
-        copied = deploy_form if 'deploy' in one.form else copy.deepcopy
-        estimator = copied(estimator)
-        if one.runtime in SUFFIXES:
+        suffix = SUFFIXES.get(one.runtime, '')
+        if 'deploy' in one.form:
+            estimator = deploy_form(estimator, suffix * (one.precision == 'fp32'))
+        if suffix:
             file = export(estimator, one, facts['size'], folder)
     if is_exported(file):
         run = open_runtime(file, one.precision or None, args.threads, args.device)
@@ -210,7 +211,7 @@ def prepare(
         if 'channels-last' in one.form:
             layout = torch.channels_last
         to = dict(device=args.device, dtype=dtype, memory_format=layout)
-        run, convert = estimator.to(**to), partial(Tensor.to, **to)
+        run, convert = copy.deepcopy(estimator).to(**to), partial(Tensor.to, **to)
         if one.runtime == 'compile':  # with the weights as constants
             run = torch.compile(run, dynamic=False, options=dict(freezing=True))
         run = partial(run, data_samples=None, mode='tensor')

@@ -17,9 +17,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..models.dcrm import DCRM, DCRMLayer
+from .winograd import use_winograd
 
 
-def deploy_form(model: nn.Module) -> nn.Module:
+def deploy_form(model: nn.Module, suffix: str | None = None) -> nn.Module:
     """Copies a model into a form that is faster and cannot be trained.
 
     Outputs agree up to rounding. A pose estimator still works with MMPose's API. Its
@@ -28,6 +29,8 @@ def deploy_form(model: nn.Module) -> nn.Module:
 
     Args:
         model: a model with LDCRN in it, which is not changed.
+        suffix: of the float32 file that it is exported to, ``'.onnx'`` or ``'.xml'``:
+            wide convolutions are computed as is fastest there, see ``winograd``.
 
     Raises:
         ValueError: if the model has no DCRM.
@@ -39,6 +42,8 @@ def deploy_form(model: nn.Module) -> nn.Module:
         )
     form = copy.deepcopy(model).eval().requires_grad_(False)
     _rewrite(form)
+    if suffix:
+        use_winograd(form, suffix)
     return form.requires_grad_(False).eval()
 
 
