@@ -6,6 +6,7 @@
     python tools/demo.py photo.jpg CONFIG EXPORTED.onnx
     python tools/demo.py folder/ CONFIG CHECKPOINT --bbox-file annotations.json
     python tools/demo.py video.mp4 CONFIG CHECKPOINT --det rtmdet-m
+    python tools/demo.py video.mp4 --track
     python tools/demo.py portrait.jpg --det none
     python tools/demo.py webcam:0 CONFIG CHECKPOINT --show
 
@@ -62,6 +63,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add('--thickness', type=int, help='of a limb (by picture size)')
     add('--draw-bbox', action='store_true', help='draw the boxes')
     add('--draw-heatmap', action='store_true', help='add the heatmaps below')
+    add('--track', action='store_true', help='ids and smooth keypoints, for videos')
     add('--show', action='store_true', help='show a window; Escape ends a video')
     # Intermixed, so that options may stand between config and checkpoint. The space
     # keeps a box that begins with a minus from being taken for an option.
@@ -111,6 +113,7 @@ def predict(args: argparse.Namespace) -> int:
         inputs,
         batch_size=args.batch_size,
         out_dir=args.out_dir,
+        tracking=args.track,
         bboxes=bboxes,
         bbox_thr=args.bbox_thr,
         nms_thr=args.nms_thr,

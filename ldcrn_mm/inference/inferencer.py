@@ -39,8 +39,10 @@ from .inputs import (
     read_picture,
 )
 from .outputs import CocoResults, Outputs
+from .tracking import Tracker
 
 ESCAPE = 27  # the key
+FRAME_RATE = 25  # of frames that are not from a video
 
 
 class TopdownInferencer(Pose2DInferencer):
@@ -195,6 +197,7 @@ class TopdownInferencer(Pose2DInferencer):
         return_datasamples: bool = False,
         batch_size: int = 32,
         out_dir: str | Path | None = None,
+        tracking: bool = False,
         **kwargs: Any,
     ) -> Iterator[dict]:
         """Predicts, draws and saves one picture or frame after the other.
@@ -205,6 +208,8 @@ class TopdownInferencer(Pose2DInferencer):
             batch_size: number of people that go through the network at once.
             out_dir: folder for ``visualizations/NAME``, ``predictions/NAME.json`` and
                 ``results.json``, all of a call in COCO's format.
+            tracking: the inputs are the frames of one video. People get a ``track_id``
+                each, and their keypoints are smoothed over time.
             **kwargs: as in MMPose, and ``bboxes``: an (N, 4) array of corners x1, y1,
                 x2, y2 in pixels for every picture, or one for each picture, or (N, 5)
                 with scores.
@@ -240,14 +245,16 @@ class TopdownInferencer(Pose2DInferencer):
             file, kpt_thr = Path(out_dir, 'results.json'), drawing.get('kpt_thr', 0.3)
             results = CocoResults(file, self.model.dataset_meta, kpt_thr)
         outputs = Outputs(inputs, vis_dir, pred_dir, results)
+        tracker = Tracker(self.model.dataset_meta['sigmas']) if tracking else None
         return self._results(
-            inputs, outputs, return_datasamples, batch_size, finding, drawing
+            inputs, outputs, tracker, return_datasamples, batch_size, finding, drawing
         )
 
     def _results(
         self,
         inputs: list[Picture] | Iterator[Picture] | Video,
         outputs: Outputs,
+        tracker: Tracker | None,
         return_datasamples: bool,
         batch_size: int,
         finding: dict[str, Any],
@@ -280,6 +287,8 @@ class TopdownInferencer(Pose2DInferencer):
                     self.visualizer.set_dataset_meta(self.model.dataset_meta)
                     self.update_model_visualizer_settings(**drawing)
                     sample = self._estimate(picture, name, boxes, batch_size)
+                    if tracker:
+                        _follow(tracker, sample.pred_instances, _time(inputs, index))
                     if return_vis or show or outputs.vis_dir:
                         drawn = self._draw(picture, name, sample, **drawing)
                 people = _plain(sample.pred_instances)
@@ -358,9 +367,15 @@ class TopdownInferencer(Pose2DInferencer):
         self.visualizer.radius = radius or max(1, round(size / 160))
         self.visualizer.line_width = thickness or max(1, round(size / 280))
         image = np.zeros_like(picture) if black_background else mmcv.bgr2rgb(picture)
-        return self.visualizer.add_datasample(
+        drawn = self.visualizer.add_datasample(
             Path(name).name, image, sample, draw_gt=False, **options
         )
+        people = sample.pred_instances
+        for number, (x, y, *_) in zip(people.get('track_ids', ()), people.bboxes):
+            where = max(0, round(x)), max(round(size / 30), round(y))
+            style = cv2.FONT_HERSHEY_SIMPLEX, size / 600, (255, 255, 0)
+            cv2.putText(drawn, str(number), where, *style, max(1, round(size / 300)))
+        return drawn
 
 
 def _merged(heatmaps: np.ndarray | None, person: PoseDataSample) -> np.ndarray:
@@ -377,12 +392,28 @@ def _count(inputs: list[Picture] | Iterator[Picture] | Video) -> int | None:
     return inputs.num_frames if isinstance(inputs, Video) else None
 
 
+def _time(inputs: list[Picture] | Iterator[Picture] | Video, index: int) -> float:
+    """Seconds from the first frame. Those of a camera come at its rate."""
+    if isinstance(inputs, Video):
+        return inputs.time if inputs.num_frames else index / inputs.fps
+    return index / FRAME_RATE
+
+
+def _follow(tracker: Tracker, people: InstanceData, time: float) -> None:
+    found = people.keypoints, people.keypoint_scores, people.bboxes
+    ids, smooth = tracker.update(*found, time)
+    people.track_ids, people.keypoints = ids, smooth.astype(np.float32)
+
+
 def _plain(people: InstanceData) -> list[dict]:
     """MMPose's dict of each person, of plain Python types."""
-    return [
+    found = [
         dict(one, bbox=[*one['bbox']], bbox_score=float(one['bbox_score']))
         for one in split_instances(people)
     ]
+    for one, number in zip(found, people.get('track_ids', ())):
+        one['track_id'] = int(number)
+    return found
 
 
 def _has_display() -> bool:

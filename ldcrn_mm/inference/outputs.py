@@ -70,6 +70,8 @@ class CocoResults:
                 area=(x2 - x1) * (y2 - y1),
                 iscrowd=0,
             )
+            if 'track_id' in one:
+                person['track_id'] = one['track_id']
             self._annotations.append(person)
 
     def write(self) -> None:

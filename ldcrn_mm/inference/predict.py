@@ -22,12 +22,14 @@ class Person:
         scores: (K,), of the keypoints, float32.
         box: (4,), corners x1, y1, x2, y2 in pixels, float32.
         box_score: the detector's, or 1 for a box without one.
+        track_id: the same in all frames, with ``tracking=True``.
     """
 
     keypoints: np.ndarray
     scores: np.ndarray
     box: np.ndarray
     box_score: float
+    track_id: int | None = None
 
 
 def predict(
@@ -112,4 +114,8 @@ def _time_of(name: str | None) -> float | None:
 def _people(sample: PoseDataSample) -> list[Person]:
     found = sample.pred_instances
     columns = found.keypoints, found.keypoint_scores, found.bboxes, found.bbox_scores
-    return [Person(*one[:3], float(one[3])) for one in zip(*columns)]
+    ids = found.get('track_ids', np.zeros(len(found), int)).tolist()
+    return [
+        Person(*one, float(score), number or None)
+        for *one, score, number in zip(*columns, ids)
+    ]

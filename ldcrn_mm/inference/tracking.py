@@ -130,7 +130,7 @@ class Tracker:
                 self._tracks.append(track)
             ids[person] = track.id
             smooth[person] = track.filter(
-                smooth[person].copy(), np.sqrt(area), time - track.time
+                smooth[person].copy(), np.sqrt(area), max(time - track.time, 1e-3)
             )
             track.keypoints, track.area, track.time = people[person], area, time
         return ids, smooth

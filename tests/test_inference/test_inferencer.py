@@ -22,6 +22,7 @@ from ldcrn_mm.inference import (
     open_inputs,
     read_boxes,
 )
+from ldcrn_mm.inference.tracking import Tracker
 
 BOXES = np.array(
     [[10, 5, 70, 110], [60.5, 20.25, 150, 100], [-9, 3, 40, 90], [0, 0, 160, 120]],
@@ -603,3 +604,42 @@ class TestModel:
         export_network(inferencer.model, other, (96, 128))
         with pytest.raises(ValueError, match='takes images of 96x128'):
             TopdownInferencer(config, other)
+
+
+class TestTracking:
+    def test_people_keep_their_ids(self, inferencer, picture, tmp_path):
+        boxes = [BOXES[[0, 1]], BOXES[[1, 0]], BOXES[[1]]]
+        results = inferencer(
+            [picture] * 3, bboxes=boxes, tracking=True, pred_out_dir=tmp_path
+        )
+        found = [[one['track_id'] for one in r['predictions'][0]] for r in results]
+
+        assert found == [[1, 2], [2, 1], [2]]
+        last = json.loads((tmp_path / '000002.json').read_text())
+        assert [one['track_id'] for one in last] == [2]
+
+    def test_frames_of_a_video_come_at_their_times(
+        self, inferencer, video, tmp_path, monkeypatch
+    ):
+        times, update = [], Tracker.update
+        monkeypatch.setattr(
+            Tracker, 'update', lambda *args: times.append(args[-1]) or update(*args)
+        )
+        run(inferencer, str(video), tracking=True, out_dir=tmp_path / 'out')
+
+        assert times == pytest.approx([0, 0.1, 0.2])
+        content = json.loads((tmp_path / 'out' / 'results.json').read_text())
+        assert all(one['track_id'] > 0 for one in content['annotations'])
+
+    def test_the_keypoints_of_equal_frames_stay_and_ids_are_drawn(
+        self, inferencer, picture
+    ):
+        frames = [picture] * 3
+        plain = instances(inferencer, frames, bboxes=BOXES[:2])
+        tracked = instances(inferencer, iter(frames), bboxes=BOXES[:2], tracking=True)
+
+        for found, expected in zip(tracked, plain, strict=True):
+            assert found.track_ids.tolist() == [1, 2]
+            np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=1e-3)
+        with_ids = drawn(inferencer, picture, bboxes=BOXES[:2], tracking=True)
+        assert (with_ids != drawn(inferencer, picture, bboxes=BOXES[:2])).any()
