@@ -64,13 +64,14 @@ def inspect_dataset(
     Returns:
         The counts, and sentences with the file, the annotation and what is expected.
     """
-    kind = DATASETS.get(dataset.type) if TEXT[0](dataset.type) else dataset.type
+    kind = dataset.get('type')
+    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
     root = dataset.get('data_root') or ''
     path = join(root, dataset.get('ann_file') or '')
     reader = getattr(kind, '_load_annotations', None)
     is_coco = reader is BaseCocoStyleDataset._load_annotations
     is_mpii = getattr(kind, '__name__', '') == 'MpiiDataset'
-    if not path.endswith('.json') or not (is_coco or is_mpii):
+    if not path.endswith('.json') or '://' in path or not (is_coco or is_mpii):
         return Counter(), []
     meta = kind._load_metainfo(dataset.get('metainfo'))
     names = [*meta['keypoint_id2name'].values()]
@@ -82,7 +83,8 @@ def inspect_dataset(
         if is_mpii:
             _inspect_mpii(content, dataset, counts, problems, pictures)
         else:
-            left = _inspect_coco(content, names, evaluator, counts)
+            boxes_only = evaluator is None and bool(dataset.get('bbox_file'))
+            left = _inspect_coco(content, names, evaluator, counts, boxes_only)
             by_id = {image['id']: image for image in content['images']}
             pictures = {by_id[person['image_id']]['file_name'] for person in left}
             if details:
@@ -154,13 +156,16 @@ def _inspect_coco(
     names: list[str] | None,
     evaluator: Mapping[str, Any] | None,
     counts: Counter,
+    boxes_only: bool,
 ) -> list[dict]:
     """Counts, and returns the people that MMPose takes."""
     if not isinstance(content, dict):
         raise ValueError(f"expected COCO's dict, got {short(content)}")
     evaluated = evaluator is not None
     images = _require_list(content.get('images'), 'images')
-    people = _require_list(content.get('annotations'), 'annotations')
+    people = content.get('annotations') or []
+    if people or not boxes_only:  # COCO's test-dev has images alone
+        _require_list(people, 'annotations')
     of_image = dict(id=ID, file_name=TEXT, width=SIZE, height=SIZE)
     if evaluated and evaluator.get('iou_type') == 'keypoints_crowd':
         of_image['crowdIndex'] = NUMBER
@@ -183,7 +188,7 @@ def _inspect_coco(
         x for x in people if not (why := _left_out(x, by_id)) or counts.update([why])
     ]
     counts['people'] = len(left)
-    if not left:
+    if not left and not boxes_only:
         raise ValueError(
             f'no person is left of {len(people)} annotations '
             f'({", ".join(f"{n} {why}" for why, n in counts.items() if n)})'

@@ -61,7 +61,11 @@ def survey(
     counts: dict[str, Counter] = {}
     problems: list[str] = []
     for split in splits:
-        coco = [m for m in evaluators(cfg, split) if type_name(m) == 'CocoMetric']
+        coco = [
+            metric
+            for metric in evaluators(cfg, split)
+            if type_name(metric) == 'CocoMetric' and not metric.get('format_only')
+        ]
         for where, dataset in datasets(cfg, split):
             evaluator = coco[0] if coco and split != 'train' else None
             counts[where], found = inspect_dataset(dataset, evaluator, details)

@@ -77,7 +77,7 @@ def of_category(**changes):
         (lambda _: 'no json', ['not JSON']),
         (lambda _: [1], ['dict', '[1]']),
         (lambda content: content.update(images=[]), ['images']),
-        (lambda content: content.update(annotations=None), ['annotations', 'None']),
+        (lambda content: content.update(annotations=None), ['list of annotations']),
         (lambda content: content.update(categories=None), ['categories']),
         (lambda content: content['images'].append('4.jpg'), ["3, got '4.jpg'"]),
         *((of_image(id=value), ['images', 'id', repr(value)]) for value in (2.0, '2')),
@@ -180,6 +180,19 @@ def test_detected_boxes(coco, tmp_path, change, words):
     _, problems = coco(bbox_file=str(path))
 
     assert words in problems[0] if words else not problems
+
+
+def test_images_alone_are_enough_for_detected_boxes(coco, tmp_path):
+    path = tmp_path / 'boxes.json'
+    path.write_text(
+        json.dumps([dict(image_id=1, category_id=1, bbox=[1, 2, 3, 4], score=1)])
+    )
+
+    def change(content):
+        del content['annotations']
+
+    assert coco(change, bbox_file=str(path))[1] == []
+    assert 'annotations' in coco(change, evaluator=dict(), bbox_file=str(path))[1][0]
 
 
 @pytest.fixture
