@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 
 from ldcrn_mm.checkpoint import load_weights, read_checkpoint
 from ldcrn_mm.deploy import is_exported, use_exported
-from ldcrn_mm.training import data_files, launch, options
+from ldcrn_mm.training import check, data_files, launch, options
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,6 +50,8 @@ def parse_args() -> argparse.Namespace:
         parser.error('an exported file is tested in one process, without --launcher')
     options.require_suffix(parser, args.out, options.METRIC_FILES)
     options.require_suffix(parser, args.dump, options.PREDICTION_FILES)
+    for path in filter(None, (args.out, args.dump)):
+        options.require_place(parser, path)
     return args
 
 
@@ -65,7 +67,10 @@ def build_config(args: argparse.Namespace) -> Config:
         cfg.test_evaluator = [*as_list(cfg.test_evaluator), dump]
     if is_exported(args.checkpoint):
         cfg.model = use_exported(cfg.model, args.checkpoint)
-    data_files.check_data_files(cfg, ['test'])
+    launch.limit_waiting(cfg)
+    if args.launcher != 'none' and args.show_dir:
+        launch.draw_in_all_processes(cfg)
+    check.check(cfg, ['test'], data=launch.rank(args.launcher) == 0)
     return cfg
 
 

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ldcrn_mm.checkpoint import find_checkpoint, weights_only
-from ldcrn_mm.training import data_files, launch, options, resume
+from ldcrn_mm.training import check, launch, options, resume
 
 
 def parse_args() -> argparse.Namespace:
@@ -64,6 +64,8 @@ def build_config(args: argparse.Namespace) -> Config:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if cfg.get('resume') and not args.resume:
         args.resume = cfg.get('load_from') or 'auto'
+    if not args.resume:
+        resume.check_fresh(cfg.work_dir)
     if args.resume == 'auto':
         args.resume = resume.last_checkpoint(cfg.work_dir)
     cfg.resume = bool(args.resume)
@@ -72,7 +74,8 @@ def build_config(args: argparse.Namespace) -> Config:
         cfg.load_from = args.resume
     elif cfg.get('load_from'):
         find_checkpoint(cfg.load_from)
-    data_files.check_data_files(cfg, ['train', 'val'])
+    launch.limit_waiting(cfg)
+    check.check(cfg, ['train', 'val'], data=launch.rank(args.launcher) == 0)
     return cfg
 
 
@@ -80,6 +83,8 @@ def main() -> None:
     args = parse_args()
     with options.user_errors():
         cfg = build_config(args)
+        if launch.rank(args.launcher) == 0:
+            resume.lock(cfg.work_dir)
     launch.set_launcher(cfg, args.launcher)
     with weights_only():
         runner = Runner.from_cfg(cfg)
@@ -87,6 +92,7 @@ def main() -> None:
             with options.user_errors():
                 resume.check_weights(runner, cfg.load_from, cfg.resume)
         runner.register_hook(resume.DropCodeHook())
+        launch.shorten_warm_up(runner)
         with options.run_errors():
             runner.train()
 

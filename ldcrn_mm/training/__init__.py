@@ -1,7 +1,11 @@
 """How the network is trained: command lines, processes, precision, optimizer, disk."""
 
 from .distillation import DistilledPoseEstimator
-from .distributed import AnyDeviceDistributedDataParallel, AverageLossHook
+from .distributed import (
+    AnyDeviceDistributedDataParallel,
+    AverageLossHook,
+    EveryProcessVisualizationHook,
+)
 from .finite import FiniteHook
 from .muon import ConvMuon, ConvMuonOptimWrapperConstructor
 from .precision import BFloat16OptimWrapper, ChannelsLastHook
@@ -15,6 +19,7 @@ __all__ = [
     'ConvMuon',
     'ConvMuonOptimWrapperConstructor',
     'DistilledPoseEstimator',
+    'EveryProcessVisualizationHook',
     'FiniteHook',
     'SafeCheckpointHook',
 ]

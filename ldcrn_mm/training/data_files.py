@@ -36,13 +36,13 @@ def check_data_files(cfg: Config, splits: Sequence[str]) -> None:
 
 def use_gt_boxes(cfg: Config) -> None:
     """Removes the files of detected persons from the test data sets, in place."""
-    for _, dataset in _datasets(cfg, 'test'):
+    for _, dataset in datasets(cfg, 'test'):
         dataset.pop('bbox_file', None)
 
 
 def _data_files(cfg: Config, split: str) -> Iterator[tuple[str, str]]:
     """(config key, path) of every file and folder that a split reads."""
-    for where, dataset in _datasets(cfg, split):
+    for where, dataset in datasets(cfg, split):
         root = dataset.get('data_root') or ''
         if dataset.get('ann_file'):
             yield f'{where}.ann_file', join(root, dataset.ann_file)
@@ -51,13 +51,18 @@ def _data_files(cfg: Config, split: str) -> Iterator[tuple[str, str]]:
         for key in ('bbox_file', 'headbox_file'):  # MMPose does not join the root
             if dataset.get(key):
                 yield f'{where}.{key}', dataset[key]
-    evaluator = cfg.get(f'{split}_evaluator') or []
-    for metric in [evaluator] if isinstance(evaluator, dict) else evaluator:
+    for metric in evaluators(cfg, split):
         if metric.get('ann_file'):
             yield f'{split}_evaluator.ann_file', metric.ann_file
 
 
-def _datasets(cfg: Config, split: str) -> Iterator[tuple[str, ConfigDict]]:
+def evaluators(cfg: Config, split: str) -> list[ConfigDict]:
+    """The metrics of a split."""
+    evaluator = cfg.get(f'{split}_evaluator') or []
+    return [evaluator] if isinstance(evaluator, dict) else [*evaluator]
+
+
+def datasets(cfg: Config, split: str) -> Iterator[tuple[str, ConfigDict]]:
     """(config key, config) of a split's data sets, nested ones included."""
     loader = cfg.get(f'{split}_dataloader')
     if loader:

@@ -1,13 +1,17 @@
 """Training on several processes: on CPUs too, with the loss of all of them."""
 
+import os
+from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import torch
-from mmengine.dist import all_reduce_dict
+from mmengine.dist import all_reduce_dict, get_rank
 from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS  # the runner looks in this one only
 from mmengine.runner import Runner
+from mmpose.engine.hooks import PoseVisualizationHook
 from mmpose.registry import HOOKS
 from torch import Tensor, nn
 from torch import distributed as dist
@@ -127,3 +131,29 @@ class AverageLossHook(Hook):
         if means:
             all_reduce_dict(means, op='mean')
             outputs.update(means)
+
+
+@HOOKS.register_module()
+class EveryProcessVisualizationHook(PoseVisualizationHook):
+    """MMPose's hook, which draws the people of the first process only, for all.
+
+    Pictures of the other processes have the number of the process in their names.
+    """
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence
+    ) -> None:
+        """Draws what this process has tested."""
+        draw, rank = self._visualizer.add_datasample, get_rank()
+
+        def draw_here(*args: Any, out_file: str | None = None, **kwargs: Any) -> None:
+            if out_file and rank:
+                stem, suffix = os.path.splitext(out_file)
+                out_file = f'{stem}_process{rank}{suffix}'
+            draw(*args, out_file=out_file, **kwargs)
+
+        with (
+            mock.patch('mmengine.dist.utils.is_main_process', return_value=True),
+            mock.patch.object(self._visualizer, 'add_datasample', draw_here),
+        ):
+            super().after_test_iter(runner, batch_idx, data_batch, outputs)

@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed
+from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 
 from .precision import cpu_computes_in
@@ -32,6 +33,12 @@ def set_launcher(cfg: Config, launcher: str) -> None:
     add_hook(cfg, 'AverageLossHook')
     if get_device() == 'cpu':
         _join_on_cpu(cfg, launcher)
+
+
+def rank(launcher: str) -> int:
+    """This process's number, before the processes are joined."""
+    names = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+    return int(os.environ.get(names.get(launcher, ''), 0))
 
 
 def _die_with_torchrun() -> None:
@@ -70,6 +77,40 @@ def add_hook(cfg: Config, kind: str) -> None:
     hooks = cfg.get('custom_hooks') or []
     if kind not in map(type_name, hooks):
         cfg.custom_hooks = [*hooks, dict(type=kind)]
+
+
+def draw_in_all_processes(cfg: Config) -> None:
+    """Makes MMPose's hook draw the people that every process tests."""
+    hook = cfg.default_hooks.visualization
+    if type_name(hook) == 'PoseVisualizationHook':
+        hook.type = 'EveryProcessVisualizationHook'
+
+
+def limit_waiting(cfg: Config, seconds: int = 600) -> None:
+    """Ends a run whose data workers hang, where MMEngine would wait for ever."""
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader') or {}
+        if loader.get('num_workers', 0) > 0:
+            loader.setdefault('timeout', seconds)
+
+
+def shorten_warm_up(runner: Runner) -> None:
+    """Limits a warm-up, counted in iterations, to a tenth of a short training."""
+    limit = max(1, runner.train_loop.max_iters // 10)
+    schedulers = runner.param_schedulers or []
+    for part in [schedulers] if isinstance(schedulers, dict) else schedulers:
+        if (
+            'type' in part
+            and type_name(part) in ('LinearLR', 'ConstantLR')
+            and not part.get('by_epoch', True)
+            and not part.get('begin')
+            and part.get('end', 0) > limit
+        ):
+            runner.logger.info(
+                f'The warm-up takes {limit} iterations instead of {part["end"]}: a '
+                f'tenth of this training, which has {runner.max_iters}.'
+            )
+            part['end'] = limit
 
 
 def use_scaled_lr(cfg: Config) -> None:

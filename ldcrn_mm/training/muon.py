@@ -11,6 +11,7 @@ References:
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
@@ -142,45 +143,50 @@ class ConvMuonOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     the head's last convolution, which has a bias and whose scale counts.
 
     The config's ``optimizer`` has ``type='ConvMuon'``, its arguments, and
-    ``adam_lr``, the learning rate of the other parameters.
+    ``adam_lr``, the learning rate of the other parameters. ``paramwise_cfg`` is
+    MMEngine's: ``lr_mult`` multiplies either learning rate. There is no weight decay.
     """
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Builds the optimizer of a model and its wrapper.
 
         Raises:
-            ValueError: the optimizer is another, ``adam_lr`` is missing, or there is
-                a ``paramwise_cfg``, which would have no effect.
+            ValueError: the optimizer is another, or ``adam_lr`` is missing.
         """
         optimizer = dict(self.optimizer_cfg)
         adam_lr = optimizer.pop('adam_lr', None)
-        known = optimizer['type'] in ('ConvMuon', ConvMuon)
-        if not known or adam_lr is None or self.paramwise_cfg:
+        if optimizer['type'] not in ('ConvMuon', ConvMuon) or adam_lr is None:
             raise ValueError(
-                f'{type(self).__name__} expects no paramwise_cfg and '
-                "optimizer=dict(type='ConvMuon', adam_lr=1e-3, ...), got "
-                f'{self.paramwise_cfg or self.optimizer_cfg}.'
+                f"{type(self).__name__} expects optimizer=dict(type='ConvMuon', "
+                f'adam_lr=1e-3, ...), got {self.optimizer_cfg}.'
             )
-        hidden, rest = split_parameters(getattr(model, 'module', model))
-        optimizer['params'] = [
-            dict(params=hidden, orthogonalize=True),
-            dict(params=rest, lr=adam_lr),
-        ]
+        optimizer['params'] = self._groups(getattr(model, 'module', model), adam_lr)
         wrapper = dict(type='OptimWrapper') | self.optim_wrapper_cfg
         return OPTIM_WRAPPERS.build(
             wrapper, default_args=dict(optimizer=OPTIMIZERS.build(optimizer))
         )
 
+    def _groups(self, model: nn.Module, adam_lr: float) -> list[dict[str, Any]]:
+        """One group for all parameters with the same settings, Muon's groups first."""
+        hidden = {id(weight) for weight in weights_before_normalisation(model)}
+        single: list[dict[str, Any]] = []
+        self.add_params(single, model)
+        groups: dict[str, dict[str, Any]] = {}
+        for settings in sorted(single, key=lambda x: id(x['params'][0]) not in hidden):
+            params = settings.pop('params')
+            is_hidden = id(params[0]) in hidden
+            factor = settings.pop('lr', self.base_lr) / self.base_lr
+            settings['lr'] = (self.base_lr if is_hidden else adam_lr) * factor
+            settings['orthogonalize'] = is_hidden
+            group = groups.setdefault(str(sorted(settings.items())), settings)
+            group.setdefault('params', []).extend(params)
+        return [*groups.values()]
 
-def split_parameters(
-    model: nn.Module,
-) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Weights of convolutions before a normalisation, and all other parameters."""
-    hidden = [
+
+def weights_before_normalisation(model: nn.Module) -> list[nn.Parameter]:
+    """Weights of convolutions without bias that are not depthwise."""
+    return [
         layer.weight
         for layer in model.modules()
         if isinstance(layer, nn.Conv2d) and layer.bias is None and layer.groups == 1
     ]
-    known = {id(weight) for weight in hidden}
-    rest = [param for param in model.parameters() if id(param) not in known]
-    return hidden, rest

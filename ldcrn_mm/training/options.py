@@ -137,6 +137,19 @@ def require_suffix(
         parser.error(f'{path} must end in {" or ".join(suffixes)}')
 
 
+def require_place(parser: argparse.ArgumentParser, path: str) -> None:
+    """Ends the program unless a file can be written there, and makes its folder."""
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        existed = Path(path).exists()
+        with open(path, 'ab'):
+            pass
+    except OSError as error:
+        parser.error(f'cannot write {path}: {error.strerror}')
+    if not existed:
+        Path(path).unlink(missing_ok=True)
+
+
 def image_size(text: str) -> tuple[int, int]:
     """Parses height and width, in the order of the configs' names."""
     found = re.fullmatch('([1-9][0-9]*)x([1-9][0-9]*)', text)
@@ -218,11 +231,11 @@ def _require_effect(cfg: Config, key: str, setting: str, path: str) -> None:
             f'{setting} changes nothing: neither {path} nor the runner has a setting '
             f'`{name}`.{hint}'
         )
-    if name == 'custom_imports' or name in _names_used_in(cfg.text):
+    if name == 'custom_imports' or name in names_in(cfg.text, ast.Load):
         copies = [
             f'{copy}{dot}{rest}'
             for field in FIELDS
-            for copy in _copies(cfg[name], field, cfg.get(field))
+            for copy in copies_of(cfg[name], field, cfg.get(field))
         ]
         advice = f'set its copies ({", ".join(copies)}) or ' if copies else ''
         raise ValueError(
@@ -232,8 +245,13 @@ def _require_effect(cfg: Config, key: str, setting: str, path: str) -> None:
         )
 
 
-def _names_used_in(text: str) -> set[str]:
-    """Variables that a config and its bases read, by ``Config.text``."""
+def names_in(text: str, context: type[ast.expr_context]) -> set[str]:
+    """Variables that a config and its bases read (``ast.Load``) or set (``ast.Store``).
+
+    Args:
+        text: as ``Config.text`` has it.
+        context: the one or the other.
+    """
     code = [line for line in text.splitlines() if not isabs(line)]  # names of files
     try:
         nodes = list(ast.walk(ast.parse('\n'.join(code))))
@@ -242,12 +260,14 @@ def _names_used_in(text: str) -> set[str]:
     names = {
         node.id
         for node in nodes
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, context)
     }
-    return names | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    if context is ast.Load:
+        names |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return names
 
 
-def _copies(value: Any, key: str, part: Any) -> Iterator[str]:
+def copies_of(value: Any, key: str, part: Any) -> Iterator[str]:
     """Keys from ``key`` on at which ``part`` holds a value, or a path below it."""
     if type(part) is type(value) and part == value:
         yield key
@@ -255,7 +275,7 @@ def _copies(value: Any, key: str, part: Any) -> Iterator[str]:
         yield from [key] if part.startswith(str(value)) else []
     elif isinstance(part, dict | list):
         for name, item in part.items() if isinstance(part, dict) else enumerate(part):
-            yield from _copies(value, f'{key}.{name}', item)
+            yield from copies_of(value, f'{key}.{name}', item)
 
 
 @contextmanager

@@ -1,7 +1,10 @@
 """Runs that may be killed at any moment: their checkpoints, and how they resume."""
 
+import errno
 import os
 import re
+import socket
+import time
 from bisect import bisect
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +24,58 @@ RECORD = 'last_validation'  # beside MMEngine's last_checkpoint
 # What the last part of a metric's name says of it
 ERRORS = re.compile(r'(EPE|NME|MPJ[PV]E|MRRPE|loss|error)[^/]*$', re.IGNORECASE)
 SCORES = re.compile(r'(\bm?A[PR]\b|PCK|AUC|acc)[^/]*$', re.IGNORECASE)
+
+
+def lock(work_dir: str, patience: float = 5) -> None:
+    """Keeps other trainings out of a folder until this process ends, however it does.
+
+    Where the file system knows no locks, there is none.
+
+    Args:
+        work_dir: gets a file ``.lock`` with the process and its host.
+        patience: seconds to wait for a process that is about to end.
+
+    Raises:
+        ValueError: another process has the folder.
+    """
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, lockf
+    except ImportError:  # Windows
+        return
+    os.makedirs(work_dir, exist_ok=True)
+    file = os.open(Path(work_dir, '.lock'), os.O_RDWR | os.O_CREAT)
+    end = time.monotonic() + patience
+    while True:
+        try:
+            lockf(file, LOCK_EX | LOCK_NB)
+            break
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                return
+        if time.monotonic() > end:
+            raise ValueError(
+                f'{work_dir} is in use by another training '
+                f'({os.read(file, 300).decode()}). Choose another folder with '
+                '--work-dir, or end that training.'
+            )
+        time.sleep(0.2)
+    os.ftruncate(file, 0)
+    os.write(file, f'process {os.getpid()} on {socket.gethostname()}'.encode())
+
+
+def check_fresh(work_dir: str) -> None:
+    """Refuses a folder with checkpoints, which a new training would replace.
+
+    Raises:
+        ValueError: names one of them, and says what to do.
+    """
+    names = (path.name for path in sorted(Path(work_dir).glob('*.pth')))
+    for name in names:
+        if re.match(r'(epoch|iter|best)_', name):
+            raise ValueError(
+                f'{work_dir} has checkpoints of an earlier training, such as {name}. '
+                'Continue it with --resume, or choose another folder with --work-dir.'
+            )
 
 
 def last_checkpoint(work_dir: str) -> str | None:
@@ -102,9 +157,28 @@ class DropCodeHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Called before anything is resumed."""
+        if runner._resume:
+            _warn_of_other_lr(runner, checkpoint)
         (checkpoint.get('meta') or {}).pop('config', None)
         hub = checkpoint.get('message_hub') or {}
         hub.get('runtime_info', {}).pop('cfg', None)
+
+
+def _warn_of_other_lr(runner: Runner, checkpoint: dict[str, Any]) -> None:
+    """Says that the learning rate of the checkpoint replaces another in the config."""
+    new, old = (
+        [group.get('initial_lr', group['lr']) for group in groups]
+        for groups in (
+            runner.optim_wrapper.param_groups,
+            checkpoint['optimizer']['param_groups'],
+        )
+    )
+    if new != old:
+        runner.logger.warning(
+            f'The learning rate of the config, {new[0]:g}, is ignored: the run goes on '
+            f'with {old[0]:g} of the checkpoint. For another rate, start anew with '
+            'load_from.'
+        )
 
 
 @HOOKS.register_module()

@@ -236,8 +236,10 @@ def test_two_processes_test_as_one_does(
 ):
     predictions, metrics = tmp_path / 'people.pkl', tmp_path / 'metrics.json'
     options = ['--work-dir', tmp_path, '--dump', predictions, '--out', metrics]
+    options += ['--show-dir', 'pictures']
     run_tool('dist_test.sh', tiny_config, trained / 'epoch_3.pth', 2, *options)
 
+    assert len([*tmp_path.glob('*/pictures/*.png')]) == 4
     assert metrics.read_text() == (tested / 'metrics.json').read_text()
     found, expected = (
         {

@@ -5,13 +5,14 @@ import sys
 import time
 import warnings
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.model import MMDistributedDataParallel
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.optim import AmpOptimWrapper, ConstantLR, OptimWrapper
 from torch import distributed as dist
 
 from ldcrn_mm.training import launch
@@ -187,3 +188,42 @@ def test_the_learning_rate_is_scaled_from_the_batch_size_of_the_config():
     assert cfg.auto_scale_lr == dict(base_batch_size=128, enable=True)
     with pytest.raises(ValueError, match='base_batch_size'):
         launch.use_scaled_lr(Config(dict()))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'end'),
+    [
+        (dict(), 3),
+        (dict(end=3), 3),
+        (dict(end=2), 2),
+        (dict(type=ConstantLR), 3),
+        (dict(by_epoch=True), 100),
+        (dict(begin=5), 100),  # no warm-up
+        (dict(type='CosineAnnealingLR'), 100),
+    ],
+)
+def test_a_warm_up_takes_at_most_a_tenth_of_a_training(changes, end):
+    warm_up = dict(type='LinearLR', begin=0, end=100, by_epoch=False) | changes
+    others = [dict(type='MultiStepLR', milestones=[3])]
+    said = []
+    runner = SimpleNamespace(
+        max_iters=30,
+        train_loop=SimpleNamespace(max_iters=30),
+        param_schedulers=[warm_up, *others],
+        logger=SimpleNamespace(info=said.append),
+    )
+
+    launch.shorten_warm_up(runner)
+
+    assert warm_up['end'] == end
+    assert len(said) == (end != (dict(end=100) | changes)['end'])
+
+
+def test_data_workers_are_not_waited_for_for_ever():
+    loaders = [dict(num_workers=2), dict(num_workers=2, timeout=7), dict(num_workers=0)]
+    names = [f'{split}_dataloader' for split in ('train', 'val', 'test')]
+    cfg = Config(dict(zip(names, loaders)))
+
+    launch.limit_waiting(cfg)
+
+    assert [cfg[name].get('timeout') for name in names] == [600, 7, None]

@@ -122,6 +122,29 @@ def test_weights_that_a_normalisation_follows_are_orthogonalised():
     assert hidden['momentum'] == 0.9
 
 
+def test_learning_rates_are_multiplied_as_mmengine_does():
+    model = Network()
+    model.norm.requires_grad_(False)
+    custom = dict(stem=dict(lr_mult=0), head=dict(lr_mult=0.1, momentum=0.5))
+    paramwise = dict(custom_keys=custom, bias_lr_mult=2.0)
+
+    groups = built(model, paramwise_cfg=paramwise).optimizer.param_groups
+
+    found = {
+        id(param): (group['orthogonalize'], group['lr'], group['momentum'])
+        for group in groups
+        for param in group['params']
+    }
+    assert {n: found.get(id(p)) for n, p in model.named_parameters()} == {
+        'stem.weight': (True, 0, 0.9),
+        'norm.weight': None,
+        'norm.bias': None,
+        'depthwise.weight': (False, 0.001, 0.9),
+        'head.weight': (False, pytest.approx(1e-4), 0.5),
+        'head.bias': (False, pytest.approx(1e-4), 0.5),
+    }
+
+
 def test_the_wrapper_is_that_of_the_config():
     wrapper = built(Network(), type='BFloat16OptimWrapper', accumulative_counts=3)
 
@@ -132,7 +155,6 @@ def test_the_wrapper_is_that_of_the_config():
 @pytest.mark.parametrize(
     ('changes', 'found'),
     [
-        (dict(paramwise_cfg=dict(bias_lr_mult=2.0)), 'bias_lr_mult'),
         (dict(optimizer=dict(type='ConvMuon', lr=0.01)), "'lr': 0.01"),
         (dict(optimizer=dict(type='Adam', lr=0.01, adam_lr=0.1)), "'Adam'"),
     ],

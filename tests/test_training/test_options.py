@@ -257,6 +257,20 @@ def test_a_missing_checkpoint_and_a_file_of_another_kind_end_the_program(capsys)
     assert 'a.txt must end in .json or .pkl' in capsys.readouterr().err
 
 
+def test_a_place_that_cannot_be_written_ends_the_program(tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    (tmp_path / 'old.json').write_text('kept')
+    for path in ('old.json', 'new/a.json'):
+        options.require_place(parser, str(tmp_path / path))
+    assert (tmp_path / 'old.json').read_text() == 'kept'
+    assert not (tmp_path / 'new' / 'a.json').exists()
+
+    for path in ('old.json/a.json', 'new'):
+        with pytest.raises(SystemExit):
+            options.require_place(parser, str(tmp_path / path))
+        assert f'cannot write {tmp_path / path}' in capsys.readouterr().err
+
+
 def test_what_a_user_can_mend_ends_the_program_without_a_traceback(monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['tools/train.py'])
     message = r'train\.py: error: no such thing'

@@ -10,13 +10,20 @@ import pytest
 import torch
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 from torch.torch_version import TorchVersion
 
 from ldcrn_mm.training import SafeCheckpointHook
-from ldcrn_mm.training.resume import DropCodeHook, check_resumable, last_checkpoint
+from ldcrn_mm.training.resume import (
+    DropCodeHook,
+    check_fresh,
+    check_resumable,
+    last_checkpoint,
+    lock,
+)
 
 
 class Killed(BaseException):
@@ -86,7 +93,15 @@ class Watch(Hook):
         self.validated.append(Score.step)
 
 
-def train(folder, loop='epoch', resume=False, kill_after=None, hook=(), **loop_changes):
+def train(
+    folder,
+    loop='epoch',
+    resume=False,
+    kill_after=None,
+    hook=(),
+    lr=0.1,
+    **loop_changes,
+):
     """Four epochs or iterations. Returns those that ended with a validation."""
     data = dict(batch_size=1, sampler=dict(type='DefaultSampler'))
     saving = dict(type='SafeCheckpointHook', interval=1, by_epoch=loop == 'epoch')
@@ -100,7 +115,7 @@ def train(folder, loop='epoch', resume=False, kill_after=None, hook=(), **loop_c
         | loop_changes,
         val_cfg=dict(),
         val_evaluator=Evaluator(Score()),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=lr, momentum=0.9)),
         param_scheduler=dict(type='MultiStepLR', milestones=[3]),
         default_hooks=dict(
             checkpoint=saving | dict(max_keep_ckpts=2, save_best='AP') | dict(hook),
@@ -354,3 +369,48 @@ def test_before_torch_2_6_a_run_saves_plain_types_and_resumes(
     whole = torch.load(trained / 'epoch_4.pth')
     for part in ('state_dict', 'optimizer'):
         assert str(resumed[part]) == str(whole[part])
+
+
+def test_a_folder_belongs_to_one_process_until_that_ends(tmp_path):
+    held, ended = os.pipe(), os.pipe()
+    other = os.fork()
+    if not other:
+        lock(str(tmp_path / 'work'))
+        os.write(held[1], b'.')
+        os.read(ended[0], 1)
+        os._exit(0)
+    os.read(held[0], 1)
+    with pytest.raises(ValueError, match=rf'process {other} on .*--work-dir'):
+        lock(str(tmp_path / 'work'), patience=0)
+    lock(str(tmp_path / 'another'), patience=0)
+
+    os.write(ended[1], b'.')
+    os.waitpid(other, 0)
+    lock(str(tmp_path / 'work'), patience=0)
+    lock(str(tmp_path / 'work'), patience=0)  # this process's own
+    assert f'process {os.getpid()} ' in (tmp_path / 'work' / '.lock').read_text()
+
+
+@pytest.mark.parametrize('name', ['epoch_3.pth', 'iter_10.pth', 'best_AP_epoch_1.pth'])
+def test_a_new_training_takes_no_folder_with_checkpoints(tmp_path, name):
+    (tmp_path / 'pretrained.pth').touch()
+    check_fresh(str(tmp_path))
+    check_fresh(str(tmp_path / 'nowhere'))
+
+    (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=f'{name}.*--resume.*--work-dir'):
+        check_fresh(str(tmp_path))
+
+
+@pytest.mark.parametrize(('lr', 'said'), [(0.1, False), (0.5, True)])
+def test_another_learning_rate_is_said_to_be_ignored(
+    trained, tmp_path, monkeypatch, lr, said
+):
+    warnings = []
+    monkeypatch.setattr(MMLogger, 'warning', lambda self, text: warnings.append(text))
+
+    train(tmp_path, resume=str(trained / 'epoch_3.pth'), lr=lr)
+
+    assert (
+        any('0.5, is ignored' in text and '0.1 of' in text for text in warnings) == said
+    )

@@ -1,0 +1,253 @@
+"""What is wrong with a config and its data, found before anything is built."""
+
+import ast
+import difflib
+import inspect
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from os.path import isabs, join, realpath
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmpose.registry import HOOKS, METRICS
+
+from .annotations import inspect_dataset
+from .data_files import check_data_files, datasets, evaluators
+from .launch import type_name
+from .options import FIELDS, copies_of, names_in
+
+COCO = ['AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)']
+COCO += [name.replace('AP', 'AR') for name in COCO]
+CROWD = ['AP', 'AP .5', 'AP .75', 'AR', 'AR .5', 'AR .75', 'AP(E)', 'AP(M)', 'AP(H)']
+PARTS = ('Head', 'Shoulder', 'Elbow', 'Wrist', 'Hip', 'Knee', 'Ankle')
+NAMES = dict(  # of the metrics of evaluators
+    CocoMetric=COCO,
+    PCKAccuracy=['PCK', 'PCKh', 'tPCK'],
+    MpiiPCKAccuracy=['PCK', 'PCK@0.1', *(f'{part} PCK' for part in PARTS)],
+    TorsoPCKAccuracy=['PCK', *(f'{part} PCK' for part in PARTS[1:])],
+    AUC=['AUC'],
+    EPE=['EPE'],
+    NME=['NME'],
+)
+AT_LEAST_ONE = ('max_epochs', 'max_iters', 'val_interval', 'batch_size', 'interval')
+
+
+def check(cfg: Config, splits: Sequence[str], data: bool = True) -> None:
+    """Refuses a config that could not do what it says.
+
+    Args:
+        cfg: the config, with all options.
+        splits: those of ``'train'``, ``'val'`` and ``'test'`` that will run.
+        data: Whether to look into the annotation files. One process is enough.
+
+    Raises:
+        FileNotFoundError: data files are missing.
+        ValueError: one line for each problem.
+    """
+    check_data_files(cfg, splits)
+    problems = config_problems(cfg, splits)
+    if data:
+        problems += survey(cfg, splits)[1]
+    if problems:
+        raise ValueError(
+            '\n  '.join(['the config or its data cannot be right:', *problems])
+        )
+
+
+def survey(
+    cfg: Config, splits: Sequence[str], details: bool = False
+) -> tuple[dict[str, Counter], list[str]]:
+    """What the annotation files hold, by config key, and what is wrong with them."""
+    counts: dict[str, Counter] = {}
+    problems: list[str] = []
+    for split in splits:
+        coco = [
+            metric
+            for metric in evaluators(cfg, split)
+            if type_name(metric) == 'CocoMetric' and not metric.get('format_only')
+        ]
+        for where, dataset in datasets(cfg, split):
+            evaluator = coco[0] if coco and split != 'train' else None
+            counts[where], found = inspect_dataset(dataset, evaluator, details)
+            problems += [problem for problem in found if problem not in problems]
+    return counts, problems
+
+
+def config_problems(cfg: Config, splits: Sequence[str]) -> list[str]:
+    """Sentences on settings that disagree, that nothing reads or that cannot work."""
+    return [
+        *_sizes(cfg, splits),
+        *_stale_variables(cfg),
+        *_numbers(cfg, splits),
+        *_best(cfg, splits),
+        *_evaluated_files(cfg, splits),
+        *_hooks(cfg),
+    ]
+
+
+def _walk(part: Any, key: str) -> Iterator[tuple[str, ConfigDict]]:
+    """(key, dict) of every dict in a part of a config."""
+    if isinstance(part, dict):
+        yield key, part
+    if isinstance(part, dict | list | tuple):
+        items = part.items() if isinstance(part, dict) else enumerate(part)
+        for name, item in items:
+            yield from _walk(item, f'{key}.{name}')
+
+
+def _sizes(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
+    """Crops and targets of another size or kind than the head's decoder."""
+    head = cfg.get('model', {}).get('head') or {}
+    decoder = head.get('decoder')
+    if not isinstance(decoder, dict):
+        return
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader') or {}
+        for key, part in _walk(loader.get('dataset'), f'{split}_dataloader.dataset'):
+            kind = type_name(part) if 'type' in part else ''
+            if kind == 'TopdownAffine':
+                yield from _differ(part, decoder, ['input_size'], key)
+            elif kind == 'GenerateTarget' and part.get('encoder'):
+                codec = part.encoder
+                codec = codec[-1] if isinstance(codec, list) else codec
+                yield from _differ(codec, decoder, [*codec], f'{key}.encoder')
+
+
+def _differ(part: dict, decoder: dict, names: list[str], key: str) -> Iterator[str]:
+    for name in names:
+        if name in part and name in decoder:
+            own, other = (_plain(x[name]) for x in (part, decoder))
+            if own != other:
+                yield (
+                    f'{key}.{name} is {own}, but model.head.decoder.{name} is {other}. '
+                    'Set both to the same value.'
+                )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value
+
+
+def _stale_variables(cfg: Config) -> Iterator[str]:
+    """Variables that a file sets for its bases, which have read theirs already."""
+    files = _texts(cfg)
+    path, text = files[-1]
+    used_before = set().union(*(names_in(text, ast.Load) for _, text in files[:-1]))
+    stale = names_in(text, ast.Store) - names_in(text, ast.Load) - {*FIELDS}
+    for name in sorted(stale & used_before):
+        fields = ((field, cfg.get(field)) for field in FIELDS)
+        value = cfg.get(name)
+        if not any(
+            True for field, part in fields for _ in copies_of(value, field, part)
+        ):
+            yield (
+                f'{path} sets `{name}`, which changes nothing: the file that it '
+                f'inherits has used its own `{name}` already. Set what uses it too.'
+            )
+
+
+def _texts(cfg: Config) -> list[tuple[str, str]]:
+    """(path, text) of a config's files, bases first."""
+    files: list[tuple[str, list[str]]] = [('', [])]
+    for line in cfg.text.splitlines():
+        if isabs(line):
+            files.append((line, []))
+        else:
+            files[-1][1].append(line)
+    return [(path, '\n'.join(lines)) for path, lines in files]
+
+
+def _numbers(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
+    parts = {f'{split}_dataloader': cfg.get(f'{split}_dataloader') for split in splits}
+    if 'train' in splits:
+        parts['train_cfg'] = cfg.get('train_cfg')
+        parts['default_hooks.logger'] = cfg.get('default_hooks', {}).get('logger')
+    for key, part in parts.items():
+        for name in AT_LEAST_ONE:
+            value = (part or {}).get(name, 1)
+            if not isinstance(value, int) or value < 1:
+                yield f'{key}.{name} must be at least 1, got {value}.'
+
+
+def _best(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
+    """A ``save_best`` that the validation does not compute."""
+    hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
+    best = hook.get('save_best')
+    metrics = evaluators(cfg, 'val')
+    if 'val' not in splits or not best or best == 'auto':
+        return
+    if not metrics or any(type_name(m) not in NAMES for m in metrics):
+        return
+    names = [name for metric in metrics for name in _names_of(metric)]
+    for name in [best] if isinstance(best, str) else best:
+        if name not in names:
+            yield (
+                f'default_hooks.checkpoint.save_best is {name!r}, which val_evaluator '
+                f'does not compute. Choose one of {", ".join(names)}.'
+            )
+
+
+def _names_of(metric: dict) -> list[str]:
+    kind = type_name(metric)
+    names = CROWD if metric.get('iou_type') == 'keypoints_crowd' else NAMES[kind]
+    prefix = metric.get('prefix') or METRICS.get(kind).default_prefix
+    return [f'{prefix}/{name}' if prefix else name for name in names]
+
+
+def _evaluated_files(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
+    """An evaluator that reads other annotations than its data set."""
+    for split in splits:
+        parts = [*datasets(cfg, split)]
+        for metric in evaluators(cfg, split) if len(parts) == 1 else ():
+            where, dataset = parts[0]
+            own = join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+            other = metric.get('ann_file')
+            if other and own and realpath(other) != realpath(own):
+                yield (
+                    f'{split}_evaluator.ann_file is {other}, but {where}.ann_file is '
+                    f'{own}. Set both to the same file.'
+                )
+
+
+def _hooks(cfg: Config) -> Iterator[str]:
+    """Hooks of unknown types, or with arguments that they do not have."""
+    named = dict(cfg.get('default_hooks') or {})
+    hooks = [(f'default_hooks.{name}', hook) for name, hook in named.items()]
+    custom = enumerate(cfg.get('custom_hooks') or [])
+    hooks += [(f'custom_hooks.{i}', hook) for i, hook in custom]
+    for key, hook in hooks:
+        if not isinstance(hook, dict):
+            continue
+        if 'type' not in hook:
+            yield f'{key} has no `type`: is its name right?'
+            continue
+        kind = HOOKS.get(hook.type) if isinstance(hook.type, str) else hook.type
+        if kind is None:
+            yield f'{key}.type is {hook.type!r}, which is no hook.'
+            continue
+        known = _arguments(kind)
+        for name in (
+            hook.keys() - known - {'type', 'priority', '_scope_'} if known else ()
+        ):
+            alike = difflib.get_close_matches(name, known, n=1)
+            hint = f' Did you mean `{alike[0]}`?' if alike else ''
+            yield f'{key}.{name} is no argument of {type_name(hook)}.{hint}'
+
+
+def _arguments(kind: type) -> set[str]:
+    """Names of a class's arguments, those that it passes on included.
+
+    Empty where they are not known. ``CheckpointHook`` passes its others on to
+    ``Runner.save_checkpoint``, of which it sets all.
+    """
+    names: set[str] = set()
+    for cls in kind.__mro__:
+        if '__init__' not in vars(cls):
+            continue
+        parameters = inspect.signature(cls.__init__).parameters
+        names |= parameters.keys()
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            return names
+        if cls.__name__ == 'CheckpointHook':
+            return names
+    return set()

@@ -1,0 +1,305 @@
+"""Annotation files with one thing wrong, and at random with anything wrong."""
+
+import json
+from copy import deepcopy
+from random import Random
+
+import numpy as np
+import pytest
+from mmengine.config import ConfigDict
+from mmpose.registry import DATASETS
+from scipy.io import savemat
+
+from ldcrn_mm.training.annotations import inspect_dataset
+
+NAN = float('nan')
+NAMES = ['nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear']
+for part in ('shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle'):
+    NAMES += [f'left_{part}', f'right_{part}']
+
+
+def person(i, **changes):
+    points = [x for k in range(17) for x in (10 + i, 20 + k, 2)]
+    usual = dict(id=i, image_id=i, category_id=1, bbox=[5, 5, 40, 50], area=900.0)
+    return usual | dict(iscrowd=0, num_keypoints=17, keypoints=points) | changes
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """The findings on three people in three pictures, changed by a function."""
+    for i in (1, 2, 3):
+        (tmp_path / f'{i}.jpg').touch()
+
+    def inspect(change=lambda content: None, details=False, evaluator=None, **settings):
+        images = [
+            dict(id=i, file_name=f'{i}.jpg', width=64, height=64) for i in (1, 2, 3)
+        ]
+        category = dict(id=1, name='person', keypoints=[*NAMES])
+        content = dict(
+            images=images,
+            annotations=[person(i) for i in (1, 2, 3)],
+            categories=[category],
+        )
+        content = change(content) or content
+        text = content if isinstance(content, str) else json.dumps(content)
+        (tmp_path / 'people.json').write_text(text)
+        dataset = dict(
+            type='CocoDataset', data_root=str(tmp_path), ann_file='people.json'
+        )
+        return inspect_dataset(ConfigDict(dataset | settings), evaluator, details)
+
+    return inspect
+
+
+def of_image(**changes):
+    return lambda content: content['images'][1].update(changes)
+
+
+def of_person(**changes):
+    return lambda content: content['annotations'][1].update(changes)
+
+
+def without(part, key):
+    return lambda content: content[part][1].pop(key) and None
+
+
+def of_all(**changes):
+    return lambda content: [x.update(changes) for x in content['annotations']] and None
+
+
+def of_category(**changes):
+    return lambda content: content['categories'][0].update(changes)
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (lambda _: 'no json', ['not JSON']),
+        (lambda _: [1], ['dict', '[1]']),
+        (lambda content: content.update(images=[]), ['images']),
+        (lambda content: content.update(annotations=None), ['list of annotations']),
+        (lambda content: content.update(categories=None), ['categories']),
+        (lambda content: content['images'].append('4.jpg'), ["3, got '4.jpg'"]),
+        *((of_image(id=value), ['images', 'id', repr(value)]) for value in (2.0, '2')),
+        (of_image(id=1), ['ids of images', 'such as 1']),
+        (of_image(file_name=None), ['file_name', 'None', '2,']),
+        (of_image(width='64'), ['width', "'64'"]),
+        (of_image(height=0), ['height']),
+        (without('images', 'width'), ['width', '2, got none']),
+        (of_person(id='two'), ['id must be', "'two'"]),
+        (of_person(id=1), ['ids of annotations', 'such as 1']),
+        (of_person(image_id='2'), ['image_id']),
+        (of_person(category_id=7), ['categories', '7']),
+        (without('annotations', 'category_id'), ['category_id', 'none']),
+        (of_person(bbox=[1, 2, NAN, 4]), ['bbox', '2, got']),
+        (of_person(bbox=[1, 2, None, 4]), ['bbox', 'None']),
+        (of_person(bbox=[1, 2, 3]), ['bbox', '3 values']),
+        (of_person(bbox='box'), ['bbox']),
+        (of_person(keypoints=[1, 2] * 17), ['keypoints must be 51', '34 values']),
+        (of_person(keypoints=[1] * 48), ['keypoints must be 51', '48 values']),
+        (of_person(keypoints=[[1, 2, 2]] * 17), ['keypoints']),
+        (of_person(keypoints=[NAN] * 51), ['keypoints', '2, got']),
+        (of_person(keypoints=[None] + [1] * 50), ['keypoints']),
+        (of_person(area='large'), ['area']),
+        (of_person(num_keypoints=None), ['num_keypoints']),
+        (of_all(num_keypoints=0), ['no person is left', '3 without keypoints']),
+        (of_all(iscrowd=1), ['no person is left', '3 crowds']),
+        (of_all(bbox=[1, 1, 0, 9]), ['no person is left', '3 boxes of no area']),
+        (of_category(id=None), ['categories', 'id']),
+        (of_category(keypoints=NAMES[:16]), ['keypoints', 'expects nose']),
+        (of_category(keypoints=NAMES[::-1]), ['right_ankle, left_ankle']),
+        (of_image(file_name='gone.jpg'), ['1 pictures are missing', 'gone.jpg']),
+    ],
+)
+def test_what_is_wrong_is_named(coco, tmp_path, change, words):
+    _, problems = coco(change)
+
+    (problem,) = problems
+    assert problem.startswith(f'{tmp_path}/people.json: ')
+    for word in words:
+        assert word in problem
+
+
+@pytest.mark.parametrize(
+    ('change', 'count'),
+    [
+        (lambda content: None, dict(people=3, images=3)),
+        (of_person(num_keypoints=0), {'people': 2, 'without keypoints': 1}),
+        (of_person(keypoints=[0] * 51), {'people': 2, 'without keypoints': 1}),
+        (of_person(iscrowd=1), dict(people=2, crowds=1)),
+        (of_person(bbox=[70, 5, 9, 9]), {'people': 2, 'boxes of no area': 1}),
+        (of_person(image_id=9), {'people': 2, 'of unknown images': 1}),
+        (without('annotations', 'bbox'), {'people': 2, 'without box or keypoints': 1}),
+        (without('annotations', 'area'), dict(people=3)),
+        (lambda content: content.pop('categories') and None, dict(people=3)),
+        (of_category(keypoints=['a'] * 17), dict(people=3)),
+        (of_person(keypoints=[99, 9, 2] * 17), {'joints outside the picture': 17}),
+        (
+            lambda content: content['annotations'].append(person(1, id=4)),
+            dict(people=4, duplicates=1),
+        ),
+    ],
+)
+def test_what_mmpose_leaves_out_is_counted(coco, change, count):
+    counts, problems = coco(change, details=True)
+
+    assert not problems
+    assert dict(counts).items() >= count.items()
+
+
+@pytest.mark.parametrize(
+    ('metric', 'change', 'words'),
+    [
+        (dict(), without('annotations', 'area'), 'area'),
+        (dict(), lambda content: content.pop('categories') and None, 'categories'),
+        (dict(use_area=False, iou_type='keypoints_crowd'), of_image(), 'crowdIndex'),
+        (dict(use_area=False), without('annotations', 'area'), None),
+    ],
+)
+def test_an_evaluator_needs_more(coco, metric, change, words):
+    _, problems = coco(change, evaluator=metric)
+
+    assert words in problems[0] if words else not problems
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (dict(), None),
+        (dict(image_id=9), 'unknown images, such as 9'),
+        (dict(bbox=[1, 2, 3, None]), 'bbox'),
+        (dict(category_id=0), 'no box of category 1'),
+        (dict(score='0.9'), 'score'),
+    ],
+)
+def test_detected_boxes(coco, tmp_path, change, words):
+    box = dict(image_id=1, category_id=1, bbox=[1, 2, 3, 4, 0.9], score=0.9) | change
+    path = tmp_path / 'boxes.json'
+    path.write_text(json.dumps([box]))
+
+    _, problems = coco(bbox_file=str(path))
+
+    assert words in problems[0] if words else not problems
+
+
+def test_images_alone_are_enough_for_detected_boxes(coco, tmp_path):
+    path = tmp_path / 'boxes.json'
+    path.write_text(
+        json.dumps([dict(image_id=1, category_id=1, bbox=[1, 2, 3, 4], score=1)])
+    )
+
+    def change(content):
+        del content['annotations']
+
+    assert coco(change, bbox_file=str(path))[1] == []
+    assert 'annotations' in coco(change, evaluator=dict(), bbox_file=str(path))[1][0]
+
+
+@pytest.fixture
+def mpii(tmp_path):
+    """The findings on five people, changed by a function, with their heads."""
+
+    def inspect(change=lambda people: None):
+        people, heads = [], np.zeros((2, 2, 5))
+        for i in range(5):
+            (tmp_path / f'00{i}.jpg').touch()
+            joints = np.add([[10 + k, 20.0] for k in range(16)], 100 * i)
+            heads[:, :, i] = np.add(joints[8:10].mean(0), [[-9, -9], [9, 9]])
+            people.append(
+                dict(image=f'00{i}.jpg', center=[9, 9], scale=1.5)
+                | dict(joints=joints.tolist(), joints_vis=[1] * 16)
+            )
+        path = tmp_path / 'mpii.json'
+        path.write_text(json.dumps(change(people) or people))
+        savemat(tmp_path / 'heads.mat', dict(headboxes_src=heads))
+        dataset = dict(
+            type='MpiiDataset', data_root=str(tmp_path), ann_file='mpii.json'
+        )
+        return inspect_dataset(
+            ConfigDict(dataset, headbox_file=str(tmp_path / 'heads.mat'))
+        )
+
+    return inspect
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (lambda people: None, None),
+        (lambda people: {'images': []}, 'list of people'),
+        (lambda people: people[::-1], 'other people'),
+        (lambda people: people[:4], '4 people'),
+        (lambda people: people[2].update(joints=[[1, 2]] * 15), '15 values'),
+        (lambda people: people[2].update(joints=[[1, NAN]] * 16), 'joints'),
+        (lambda people: people[2].update(image='two.jpg'), 'two.jpg'),
+        (lambda people: people[2].update(scale=0), 'scale'),
+        (lambda people: people[2].update(image='9.jpg'), '1 pictures'),
+    ],
+)
+def test_mpii(mpii, change, words):
+    _, problems = mpii(change)
+
+    assert words in problems[0] if words else not problems
+
+
+def test_other_formats_are_not_looked_at():
+    dataset = ConfigDict(type='Human36mDataset', ann_file='nowhere.npz')
+    assert inspect_dataset(dataset) == ({}, [])
+
+
+VALUES = [
+    None,
+    NAN,
+    float('inf'),
+    -1,
+    0,
+    1,
+    2.5,
+    1e400,
+    '',
+    '1',
+    'x',
+    True,
+    [],
+    {},
+    [1],
+]
+
+
+def mutate(content, random):
+    """Replaces, removes or repeats a value at a random place."""
+    parent, place = None, content
+    while (
+        isinstance(place, dict | list)
+        and place
+        and (not parent or random.random() < 0.8)
+    ):
+        parent, place = place, None
+        key = random.choice(
+            [*parent] if isinstance(parent, dict) else range(len(parent))
+        )
+        place = parent[key]
+    act = random.randrange(3)
+    if act == 0:
+        del parent[key]
+    elif act == 1 and isinstance(parent, list):
+        parent.append(deepcopy(place))
+    else:
+        parent[key] = random.choice(VALUES)
+
+
+@pytest.mark.slow
+def test_whatever_is_wrong_is_named_or_does_no_harm(coco, tmp_path):
+    random, named = Random(0), 0
+    for _ in range(600):
+        _, problems = coco(lambda content: mutate(content, random))
+        named += bool(problems)
+        if not problems:
+            dataset = DATASETS.build(
+                dict(
+                    type='CocoDataset', data_root=str(tmp_path), ann_file='people.json'
+                )
+            )
+            assert len(dataset) > 0
+            assert np.isfinite([x['keypoints'] for x in dataset]).all()
+    assert 200 < named < 600

@@ -1,0 +1,134 @@
+"""Configs that could not do what they say, each with one thing wrong."""
+
+import pytest
+from mmengine.config import Config
+from mmengine.hooks import LoggerHook
+
+from ldcrn_mm.training.check import check, config_problems
+
+CODEC = "dict(type='MSRAHeatmap', input_size=(48, 64), heatmap_size=(12, 16), sigma=2)"
+HEIR = "_base_ = '{root}/configs/ldcrn_coco.py'\n"
+TRAIN, VAL = 'train_dataloader.dataset', 'val_dataloader.dataset'
+STEP = 'pipeline.{}'
+
+
+@pytest.fixture
+def problems(root, tmp_path):
+    """Of the COCO recipe, changed by settings and by lines of an heir."""
+
+    def find(settings=None, lines='', splits=('train', 'val', 'test')):
+        path = tmp_path / 'heir.py'
+        path.write_text(HEIR.format(root=root) + lines)
+        cfg = Config.fromfile(path)
+        cfg.merge_from_dict(settings or {})
+        return config_problems(cfg, splits)
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ('settings', 'words'),
+    [
+        ({f'{VAL}.pipeline.2.input_size': (192, 250)}, [VAL, '[192, 250]', 'decoder']),
+        ({f'{TRAIN}.pipeline.5.input_size': (96, 128)}, [f'{TRAIN}.pipeline.5']),
+        ({f'{TRAIN}.pipeline.6.encoder.heatmap_size': (24, 32)}, ['encoder.heat']),
+        ({f'{TRAIN}.pipeline.6.encoder.sigma': 3}, ['sigma is 3', 'sigma is 2']),
+        ({f'{TRAIN}.pipeline.6.encoder.type': 'UDPHeatmap'}, ['encoder.type']),
+        ({'train_cfg.val_interval': 0}, ['train_cfg.val_interval', 'got 0']),
+        ({'train_dataloader.batch_size': 0}, ['train_dataloader.batch_size']),
+        ({'default_hooks.checkpoint.save_best': 'PCK'}, ["'PCK'", 'coco/AP']),
+        ({'default_hooks.checkpoint.save_best': ['coco/AP', 'AP']}, ["'AP'"]),
+        ({'default_hooks.checkpoint.save_bset': 'x'}, ['Did you mean `save_best`']),
+        ({'default_hooks.logger.intervall': 5}, ['Did you mean `interval`']),
+        ({'default_hooks.loger': dict(interval=5)}, ['default_hooks.loger']),
+        ({'custom_hooks': [dict(type='EMAHok')]}, ['custom_hooks.0', 'EMAHok']),
+        ({'custom_hooks': [dict(type=LoggerHook, a=1)]}, ['custom_hooks.0.a']),
+        (
+            {'val_evaluator.ann_file': 'data/coco/annotations/other.json'},
+            ['val_evaluator.ann_file', 'other.json', 'val2017.json'],
+        ),
+    ],
+)
+def test_settings_that_cannot_be_right(problems, settings, words):
+    (problem, *_) = problems(settings)
+
+    for word in words:
+        assert word in problem
+
+
+def test_one_size_changed_in_the_decoder_is_found_everywhere(problems):
+    found = problems({'model.head.decoder.input_size': (96, 128)})
+
+    assert len(found) == 4  # three crops and the encoder
+    assert all('model.head.decoder.input_size' in problem for problem in found)
+
+
+@pytest.mark.parametrize(
+    ('lines', 'name'),
+    [
+        ("data_root = 'data/mine/'", 'data_root'),
+        (f'codec = {CODEC}', 'codec'),
+        ('train_pipeline = []', 'train_pipeline'),
+        ("data_root = 'data/mine/'\nval_dataloader = dict(batch_size=2)", 'data_root'),
+    ],
+)
+def test_a_variable_that_changes_nothing(problems, lines, name):
+    (problem,) = problems(lines=lines)
+
+    assert f'sets `{name}`' in problem
+    assert 'heir.py' in problem
+
+
+@pytest.mark.parametrize(
+    'lines',
+    [
+        '',
+        'mine = 3',
+        "data_root = 'a/'\ntrain_dataloader = dict(dataset=dict(data_root=data_root))",
+        "data_root = 'a/'\ntrain_dataloader = dict(dataset=dict(data_root='a/'))",
+        "default_hooks = dict(checkpoint=dict(save_best='auto'))",
+        "val_evaluator = dict(_delete_=True, type='EPE')\n"
+        "default_hooks = dict(checkpoint=dict(save_best='EPE', interval=-1))",
+        "custom_hooks = [dict(type='EMAHook', momentum=1e-3, priority='LOW')]",
+        "_base_.train_dataloader.dataset = dict(type='RepeatDataset', times=2, "
+        'dataset=_base_.train_dataloader.dataset)',
+        'val_cfg = val_dataloader = val_evaluator = None',
+    ],
+)
+def test_what_is_right(problems, lines):
+    assert problems(lines=lines) == []
+
+
+def test_nested_data_sets_are_looked_into(problems):
+    nested = "inner = dict(pipeline=[dict(type='TopdownAffine', input_size=(9, 9))])\n"
+    nested += 'train_dataloader = dict('
+    nested += "dataset=dict(_delete_=True, type='CombinedDataset', datasets=[inner]))"
+
+    (problem,) = problems(lines=nested)
+
+    assert 'train_dataloader.dataset.datasets.0.pipeline.0.input_size' in problem
+
+
+def test_shipped_configs_are_right(root):
+    for path in sorted(root.glob('configs/[l]*/*.py')):
+        assert config_problems(Config.fromfile(path), ['train', 'val', 'test']) == []
+
+
+def test_all_problems_are_raised_at_once_and_missing_files_first(tmp_path):
+    (tmp_path / 'people.json').write_text('[]')
+    dataset = dict(type='CocoDataset', ann_file=str(tmp_path / 'people.json'))
+    cfg = Config(
+        dict(
+            train_dataloader=dict(batch_size=0, dataset=dataset),
+            train_cfg=dict(max_epochs=0),
+        )
+    )
+    with pytest.raises(ValueError, match=r'batch_size(.*\n.*)+max_epochs(.*\n.*)+json'):
+        check(cfg, ['train'])
+    with pytest.raises(ValueError, match='max_epochs') as caught:
+        check(cfg, ['train'], data=False)
+    assert 'json' not in str(caught.value)
+
+    dataset['ann_file'] = 'nowhere.json'
+    with pytest.raises(FileNotFoundError, match=r'nowhere\.json'):
+        check(Config(dict(train_dataloader=dict(dataset=dataset))), ['train'])
