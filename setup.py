@@ -43,7 +43,6 @@ REQUIREMENTS = [
 EXTRAS = {
     'dev': [
         'codespell>=2.3',
-        'pre-commit>=3.5',
         'pytest>=8.0',
         'ruff>=0.9',
         'tensorboard>=2.16',
