@@ -5,6 +5,7 @@ index in ``<package>/.mim``. Wheels and source distributions get copies there,
 editable installs links.
 """
 
+import os
 import re
 import shutil
 import sysconfig
@@ -43,11 +44,11 @@ REQUIREMENTS = [
 EXTRAS = {
     'dev': [
         'codespell>=2.3',
-        'pre-commit>=3.5',
         'pytest>=8.0',
         'ruff>=0.9',
         'tensorboard>=2.16',
     ],
+    'docs': ['mkdocs-material>=9.5', 'mkdocstrings[python]>=0.26'],
     'runtimes': [
         'nncf>=3.0',
         'onnx>=1.18',
@@ -118,9 +119,12 @@ def requirements() -> list[str]:
     """Lists what to install, without modules that another distribution provides.
 
     As in mmcv's own setup.py, this looks at the environment that the package is
-    installed into, which pip's isolated builds still name. A wheel built where there is
-    none of them requires all.
+    installed into, which pip's isolated builds still name.
     """
+    # Only `pip install` does: a wheel that is kept goes elsewhere and requires all.
+    parent = Path(f'/proc/{os.getppid()}/cmdline')
+    if not parent.is_file() or b'install' not in parent.read_bytes().split(b'\0'):
+        return REQUIREMENTS
     paths = {sysconfig.get_path('purelib'), sysconfig.get_path('platlib')}
     found = metadata.distributions(path=[*paths])
     there = {str(x.metadata['Name']).lower().replace('_', '-') for x in found}

@@ -50,7 +50,10 @@ def names_in(wheel: Path) -> set[str]:
 
 def requirements_of(wheel: Path) -> dict[str, Requirement]:
     with zipfile.ZipFile(wheel) as archive:
-        text = archive.read(f'{RELEASE}.dist-info/METADATA').decode()
+        return requirements_in(archive.read(f'{RELEASE}.dist-info/METADATA').decode())
+
+
+def requirements_in(text: str) -> dict[str, Requirement]:
     lines = Parser().parsestr(text).get_all('Requires-Dist')
     return {found.name: found for found in map(Requirement, lines)}
 
@@ -117,14 +120,14 @@ def test_requirements_name_all_but_mmpose_and_admit_the_pins(
     requirements, pinned = requirements_of(wheel), pins(root)
     assert {'torch', 'numpy', 'mmengine', 'mmdet', 'mmcv-lite'} <= {*requirements}
     assert {'mmpose', 'chumpy', 'xtcocotools'}.isdisjoint(requirements)
-    for name in {*requirements} - {'pre-commit', 'pyyaml'}:
+    for name in {*requirements} - {'mkdocs-material', 'mkdocstrings', 'pyyaml'}:
         assert requirements[name].specifier.contains(pinned[name]), name
     assert pinned['PyYAML']
     extras = [x for x in requirements.values() if x.marker]
     assert all('>=' in str(requirement.specifier) for requirement in extras)
 
 
-def test_other_distributions_of_a_module_are_kept(
+def test_an_install_keeps_other_distributions_of_a_module(
     copied: Path, tmp_path: Path, wheel: Path
 ) -> None:
     env = make_env(tmp_path / 'env', with_host=False)
@@ -132,9 +135,12 @@ def test_other_distributions_of_a_module_are_kept(
         info = site_packages(env) / f'{name}-2.1.0.dist-info'
         info.mkdir()
         (info / 'METADATA').write_text(f'Name: {name}\nVersion: 2.1.0\n')
-    built = build('wheel', copied, tmp_path, env / 'bin' / 'python')
-    kept = {*requirements_of(wheel)} - {*requirements_of(built)}
-    assert kept == {'mmcv-lite', 'mmdet'}
+    to_keep = build('wheel', copied, tmp_path, env / 'bin' / 'python')
+    assert requirements_of(to_keep) == requirements_of(wheel)
+    pip(env, copied)
+    metadata = site_packages(env) / f'{RELEASE}.dist-info' / 'METADATA'
+    left = {*requirements_of(wheel)} - {*requirements_in(metadata.read_text())}
+    assert left == {'mmcv-lite', 'mmdet'}
 
 
 # --- editable ---------------------------------------------------------------------
@@ -179,3 +185,29 @@ def test_pins_name_each_distribution_once(root: Path) -> None:
     assert all(re.fullmatch(r'[\w.-]+==[\w.]+', line) for line in lines)
     names = [re.sub('[-_.]+', '-', line.partition('==')[0]).lower() for line in lines]
     assert len(names) == len({*names})
+
+
+def test_the_citation_names_this_version(root: Path) -> None:
+    text = (root / 'CITATION.cff').read_text()
+    assert f'\nversion: {ldcrn_mm.__version__}\n' in text
+
+
+NEWER = r"""
+\b(tomllib|StrEnum|ExceptionGroup|TaskGroup|assert_type|LiteralString|reveal_type
+|datetime\.UTC|import\ .*\bUTC\b|typing\.Self|import\ .*\bSelf\b|batched
+|contextlib\.chdir|sumprod|cbrt|exp2|hashlib\.file_digest|Path\.walk|\.add_note)\b
+|except\*|^type\ \w+\ =|^\s*def\ \w+\[
+"""
+
+
+def test_nothing_needs_a_newer_python_than_3_10(root: Path) -> None:
+    """Of what is newer, ruff sees the syntax, and this names the library's parts."""
+    sources = [*root.glob('*.py')]
+    for folder in ('ldcrn_mm', 'tools', 'configs'):
+        sources += root.joinpath(folder).rglob('*.py')
+    found = {
+        (path.name, match[0])
+        for path in sources
+        for match in re.finditer(NEWER, path.read_text(), re.VERBOSE | re.MULTILINE)
+    }
+    assert found == set()

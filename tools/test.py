@@ -26,12 +26,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, which is Python and is run')
     parser.add_argument(
         'checkpoint', help='checkpoint file or address, or exported file'
     )
     parser.add_argument('--out', help='write the metrics to this file (.json, .pkl)')
-    parser.add_argument('--dump', help='write the predictions to this file (.pkl)')
+    parser.add_argument('--dump', help='write the predictions to this pickle (.pkl)')
     parser.add_argument(
         '--gt-boxes',
         action='store_true',
