@@ -1,5 +1,6 @@
 """Pages: their links lead somewhere, and all are in the navigation."""
 
+import json
 import re
 from pathlib import Path
 
@@ -51,3 +52,13 @@ def test_configs_of_the_page_on_extending(title, shape):
     with DefaultScope.overwrite_default_scope('mmpose'), torch.no_grad():
         found = MODELS.build(cfg.model).eval()(torch.zeros(1, 3, 256, 192), None)
     assert (found if torch.is_tensor(found) else found[0]).shape == shape
+
+
+def test_the_notebook_ran_from_top_to_bottom():
+    file = ROOT / 'docs' / 'tutorial.ipynb'
+    cells = json.loads(file.read_text())['cells']
+    code = [cell for cell in cells if cell['cell_type'] == 'code']
+    assert [cell['execution_count'] for cell in code] == [*range(1, len(code) + 1)]
+    kinds = {output['output_type'] for cell in code for output in cell['outputs']}
+    assert kinds == {'stream', 'execute_result'}
+    assert file.stat().st_size < 200_000
