@@ -25,6 +25,7 @@ MIM_ENTRIES = ('configs', 'tools', 'model-index.yml')
 # (open-mmlab/mmpose#3218), so that pip would fail on this package too. Tested versions
 # are in tools/pins.txt.
 REQUIREMENTS = [
+    'jinja2',
     'json_tricks',
     'matplotlib',
     'mmcv-lite>=2.0.0,<2.2',  # mmdet 3.3 refuses 2.2
@@ -49,6 +50,7 @@ EXTRAS = {
         'tensorboard>=2.16',
     ],
     'docs': ['mkdocs-material>=9.5', 'mkdocstrings[python]>=0.26'],
+    'docs': ['mkdocs-material>=9.5', 'mkdocstrings[python]>=1.0', 'ruff>=0.9'],
     'runtimes': [
         'nncf>=3.0',
         'onnx>=1.18',
