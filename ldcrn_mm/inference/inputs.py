@@ -98,7 +98,7 @@ Inputs = str | Path | int | np.ndarray | Iterable[Picture] | Video
 
 
 def open_inputs(inputs: Inputs) -> list[Picture] | Iterator[Picture] | Video:
-    """Finds out what was given. Pictures are not read yet.
+    """Finds out what was given. Pictures are not read yet, nor files of a list sought.
 
     Args:
         inputs: a picture as path, address or array (H, W, 3) of uint8 in BGR order;
@@ -162,6 +162,8 @@ def read_picture(picture: Picture) -> np.ndarray:
     picture = _checked(picture)
     if isinstance(picture, np.ndarray):
         return picture
+    if '://' not in picture and not Path(picture).is_file():  # a pipe would wait
+        raise FileNotFoundError(f'There is no picture `{picture}`.')
     if RAW.search(path_of(picture).name):
         raise ValueError(f'`{picture}` is a raw photograph. Convert it to JPEG.')
     content = _content(picture)
@@ -258,8 +260,6 @@ def _pictures_in(folder: Path) -> list[Picture]:
 
 def _checked(picture: Picture) -> str | np.ndarray:
     if isinstance(picture, str | Path):
-        if '://' not in str(picture) and not Path(picture).is_file():
-            raise FileNotFoundError(f'There is no picture `{picture}`.')
         return str(picture)
     shape, dtype = getattr(picture, 'shape', ()), getattr(picture, 'dtype', None)
     if not isinstance(picture, np.ndarray) or dtype != np.uint8 or shape[2:] != (3,):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -250,6 +251,17 @@ class TestPictures:
         assert 'b.png' in run(inferencer, folder, bboxes=boxes)[2]['error']
         with pytest.raises(ValueError, match=r'aa\.jpg'):
             run(inferencer, folder / 'aa.jpg')
+
+    def test_what_is_no_file_costs_itself_only(self, inferencer, folder):
+        (folder / 'aa.jpg').mkdir()
+        (folder / 'ab.jpg').symlink_to('nowhere')
+        os.mkfifo(folder / 'ac.jpg')
+        for given in (folder, [*open_inputs(folder)]):
+            results = run(inferencer, given)
+            wrong = [i for i, result in enumerate(results) if 'error' in result]
+            assert (len(results), wrong) == (5, [1, 2, 3])
+        with pytest.raises(FileNotFoundError, match=r'ab\.jpg'):
+            run(inferencer, [folder / 'ab.jpg'])
 
     @pytest.mark.parametrize('option', ['out_dir', 'pred_out_dir', 'vis_out_dir'])
     def test_results_never_replace_each_other(
