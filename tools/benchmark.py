@@ -177,8 +177,7 @@ def export(estimator: nn.Module, one: Contender, size: tuple, folder: str) -> Pa
     file = Path(folder, name + SUFFIXES[one.runtime])
     if not file.is_file():
         noise = torch.randn(8, 3, *size).numpy()  # enough to tell the time
-        int8 = dict(precision='int8', calibration=noise)
-        options = int8 if one.precision == 'int8' else {}
+        options = dict(precision=one.precision, calibration=noise)
         export_network(estimator, file, size[::-1], **options)
     return file
 

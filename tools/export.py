@@ -11,6 +11,7 @@ takes any number of normalised images and returns heatmaps, or with --decode key
 in pixels of the input and scores. It is compared with PyTorch on the pictures of
 --images, otherwise on noise. If they disagree, the exit status is 1 and the file stays.
 int8 is calibrated on people of the dataset in the config and compared on some of them.
+Beside an .onnx file a script is written that runs it with OpenCV and no OpenMMLab.
 """
 
 import argparse
@@ -72,7 +73,10 @@ def check_out(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None
         name = f'{Path(args.config).stem}{precision}{decoded}{suffixes[0]}'
         args.out = Path('outputs', 'export', name)
     options.require_suffix(parser, str(args.out), suffixes[:1])
-    for file in map(args.out.with_suffix, suffixes):
+    files = [*map(args.out.with_suffix, suffixes)]
+    if args.format == 'onnx':
+        files.append(args.out.with_name(f'predict_{args.out.stem}.py'))
+    for file in files:
         if file.is_dir():
             parser.error(f'--out must be a file, got the folder {file}')
         if file.exists() and not args.overwrite:
@@ -97,8 +101,9 @@ def run(args: argparse.Namespace) -> bool:
         what = f'pictures of {args.images}'
         pictures = images.pictures_of_folder(cfg, model, args.images, MAX_CHECKED, size)
     is_ldcrn = any(isinstance(module, DCRM) for module in model.modules())
+    suffix = args.out.suffix if args.precision == 'fp32' else None
     export.export_network(
-        deploy_form(model) if is_ldcrn and not args.no_deploy else model,
+        deploy_form(model, suffix) if is_ldcrn and not args.no_deploy else model,
         args.out,
         size,
         decode=args.decode,
@@ -115,6 +120,14 @@ def run(args: argparse.Namespace) -> bool:
     print(f'{args.out}: {outputs}, {runtime.precision}, of {height}x{width} images')
     agrees, found = export.check(model.eval(), runtime, pictures)
     print(f'against PyTorch on {len(pictures)} {what}, {runtime.name}: {found}')
+    if args.format == 'onnx':
+        try:
+            script = export.write_predictor(cfg, model, args.out)
+            print(
+                f'{script}: runs the network with onnxruntime, numpy and OpenCV alone'
+            )
+        except ValueError as error:
+            print(f'no script that runs the network without MMPose: {error}')
     return agrees
 
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+import pprint
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,10 +10,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 import torch
+from mmengine.config import Config
+from mmpose.apis.inference import dataset_meta_from_config
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 from torch import Tensor, nn
 
 from ..checkpoint.files import write_whole
+from ..training.data_files import _datasets as datasets_of
 from .decoding import QuarterPixelDecoder
 from .runtime import DECODED_OUTPUTS, PRECISION_KEY, Runtime
 
@@ -110,6 +114,49 @@ def _write_openvino(
         for suffix in ('.bin', '.xml'):
             content = file.with_suffix(suffix).read_bytes()
             write_whole(content, path.with_suffix(suffix))
+
+
+def write_predictor(cfg: Config, model: BasePoseEstimator, network: Path) -> Path:
+    """Writes a script beside an ``.onnx`` file that needs none of OpenMMLab.
+
+    Args:
+        cfg: config of the estimator, with the validation pipeline.
+        model: the estimator.
+        network: the exported file.
+
+    Returns:
+        Path of the script.
+
+    Raises:
+        ValueError: if the script cannot do what the config does.
+    """
+    QuarterPixelDecoder.of_codec(model.head.decoder)
+    ((_, dataset),) = datasets_of(cfg, 'val')
+    steps = {step.type.rpartition('.')[2]: step for step in dataset.pipeline}
+    flip_mode = model.test_cfg.get('flip_mode', 'heatmap')
+    known = ['LoadImage', 'GetBBoxCenterScale', 'TopdownAffine', 'PackPoseInputs']
+    if [*steps] != known or steps['TopdownAffine'].get('use_udp'):
+        raise ValueError(f'its steps are {", ".join(known)} without use_udp')
+    if flip_mode != 'heatmap':
+        raise ValueError(f"its flip_mode is 'heatmap', but the config's {flip_mode!r}")
+    meta, normalise = dataset_meta_from_config(cfg, 'val'), model.data_preprocessor
+    settings = dict(
+        model=network.name,
+        keypoints=[name for _, name in sorted(meta['keypoint_id2name'].items())],
+        flip_indices=[int(index) for index in meta['flip_indices']],
+        shift_heatmap=bool(model.test_cfg.get('shift_heatmap')),
+        padding=float(steps['GetBBoxCenterScale'].get('padding', 1.25)),
+        mean=[round(value, 4) for value in normalise.mean.flatten().tolist()],
+        std=[round(value, 4) for value in normalise.std.flatten().tolist()],
+        rgb=normalise._channel_conversion,
+    )
+    script = Path(__file__).with_name('predict.py').read_text()
+    head, _, tail = script.partition('SETTINGS = {')
+    _, _, tail = tail.partition('\n}\n')
+    text = pprint.pformat(settings, compact=True, sort_dicts=False)
+    path = network.with_name(f'predict_{network.stem}.py')
+    write_whole(f'{head}SETTINGS = {text}\n{tail}'.encode(), path)
+    return path
 
 
 class ExportableNetwork(nn.Module):

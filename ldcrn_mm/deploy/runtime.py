@@ -10,6 +10,8 @@ import numpy as np
 SUFFIXES = {'.onnx': 'ONNX Runtime', '.xml': 'OpenVINO'}
 PRECISION_KEY = 'ldcrn_mm.precision'  # metadata of an exported file
 DECODED_OUTPUTS = ('keypoints', 'scores')
+# Of OpenVINO. A file for fp32 may hold minimal filtering, which needs its precision.
+PRECISIONS = ('fp32', 'bf16', 'fp16')
 
 
 def is_exported(path: str | Path) -> bool:
@@ -28,9 +30,10 @@ def open_runtime(
     Args:
         path: an ``.onnx`` file for ONNX Runtime, or an ``.xml`` file with its
             ``.bin`` file for OpenVINO.
-        precision: of the computation. ``'fp32'``, or ``'bf16'`` or ``'fp16'`` with
-            OpenVINO. Defaults to the precision that the file was exported for, or
-            ``'fp32'`` if the file has no such note.
+        precision: of the computation. Defaults to the precision that the file was
+            exported for, or ``'fp32'`` if the file has no such note. OpenVINO also
+            computes a file for ``'bf16'`` or ``'fp16'``, or without a note, in
+            another of the three.
         num_threads: CPU threads. Defaults to the choice of the runtime.
         device: ``'cpu'`` or ``'cuda'``. Defaults to CUDA if the installed ONNX
             Runtime supports it, else the CPU. OpenVINO runs on the CPU.
@@ -194,7 +197,9 @@ class OpenVINORuntime(Runtime):
                 for each in shapes
             ],
             [each.any_name for each in self._model.outputs],
-            _choose_precision(path, stored, precision, ('fp32', 'bf16', 'fp16')),
+            _choose_precision(
+                path, stored, precision, () if stored == 'fp32' else PRECISIONS
+            ),
         )
         hint = dict(bf16='bf16', fp16='f16').get(self.precision, 'f32')
         able = self._core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')

@@ -158,10 +158,11 @@ class TestPrecision:
         ('suffix', 'stored', 'wanted', 'expected'),
         [
             ('.onnx', 'fp16', None, 'fp16'),
-            ('.xml', 'fp32', 'bf16', 'bf16'),
+            ('.xml', 'fp16', 'bf16', 'bf16'),
             ('.xml', 'bf16', None, 'bf16'),
             ('.xml', 'bf16', 'fp32', 'fp32'),
             ('.onnx', 'fp32', 'bf16', ValueError),
+            ('.xml', 'fp32', 'bf16', ValueError),  # minimal filtering needs fp32
             ('.xml', 'fp32', 'int8', ValueError),
         ],
     )
@@ -185,7 +186,10 @@ class TestPrecision:
             ('fp16', ['BF16', 'FP16'], 'f16'),
         ],
     )
-    def test_hint_for_openvino(self, files, monkeypatch, precision, able, hint):
+    def test_hint_for_openvino(
+        self, graphs, tmp_path, monkeypatch, precision, able, hint
+    ):
+        file = write_graph(graphs[False], tmp_path / 'x.xml', precision=precision)
         monkeypatch.setattr(openvino.Core, 'get_property', lambda *names: able)
-        runtime = open_runtime(files['.xml', False], precision)
+        runtime = open_runtime(file)
         assert runtime._options['INFERENCE_PRECISION_HINT'] == hint

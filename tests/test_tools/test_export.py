@@ -1,7 +1,11 @@
 """tools/export.py: end to end in a process of its own, the rest in this one."""
 
 import json
+import runpy
+import subprocess
+import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,6 +17,7 @@ from mmpose.registry import MODELS
 from ldcrn_mm import checkpoint as checkpoints
 from ldcrn_mm.deploy import export, open_runtime
 from ldcrn_mm.deploy.form import DeployDCRM
+from ldcrn_mm.inference import TopdownInferencer
 
 from ..test_models.networks import randomise
 
@@ -77,6 +82,66 @@ def test_the_exported_file_is_tested_like_the_checkpoint(
 
     np.testing.assert_allclose(found['.onnx'][0], found['.pth'][0], atol=1e-3)
     assert found['.onnx'][1] == found['.pth'][1]
+
+
+BOXES = [[5, 4, 50, 60], [-3, 10, 30, 40], [20, 20, 63, 33]]
+
+
+@pytest.mark.parametrize('flip', [False, True])
+def test_the_script_finds_what_the_inferencer_finds(
+    config, checkpoint, exported, mini_coco, flip
+):
+    cfg = Config.fromfile(config)
+    cfg.model.test_cfg = dict(flip_test=flip, shift_heatmap=True, output_heatmaps=False)
+    inferencer = TopdownInferencer(cfg, checkpoint, device='cpu')
+    script = exported[1].with_name('predict_small.py')
+    names = runpy.run_path(str(script))
+    predict = names['Predictor'](flip_test=flip)
+    for picture in sorted((mini_coco / 'images').iterdir()):
+        for boxes in (BOXES, None):
+            found = predict(cv2.imread(str(picture)), boxes)
+            ((people,),) = (
+                one['predictions'] for one in inferencer(str(picture), bboxes=boxes)
+            )
+            for person, keypoints, scores in zip(people, *found, strict=True):
+                expected = person['keypoints'], person['keypoint_scores']
+                np.testing.assert_allclose(keypoints, expected[0], atol=1e-3)
+                np.testing.assert_allclose(scores, expected[1], atol=1e-3)
+    assert [len(each) for each in predict(cv2.imread(str(picture)), [])] == [0, 0]
+    assert names['SETTINGS']['keypoints'][:2] == ['nose', 'left_eye']
+
+
+def test_the_script_needs_little(exported, mini_coco):
+    script = exported[1].with_name('predict_small.py')
+    absent = '; '.join(
+        f'sys.modules[{n!r}] = None' for n in ('torch', 'mmcv', 'mmpose')
+    )
+    words = [script, mini_coco / 'images/1.png', '--boxes', '5,4,50,60', '--flip-test']
+    code = f'import sys, runpy; {absent}; sys.argv = {[*map(str, words)]}; '
+    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    printed = subprocess.run(
+        [sys.executable, '-c', code], check=True, capture_output=True, text=True
+    ).stdout
+    (person,) = json.loads(printed)
+    assert len(person) == 17
+    assert len(person['nose']) == 3
+
+
+@pytest.mark.parametrize(
+    ('change', 'name'),
+    [
+        ({'model.head.decoder.type': 'UDPHeatmap'}, 'UDPHeatmap'),
+        ({'val_dataloader.dataset.pipeline.2.use_udp': True}, 'use_udp'),
+        ({'model.test_cfg.flip_mode': 'udp_combined'}, 'udp_combined'),
+    ],
+)
+def test_no_script_where_it_would_be_wrong(config, tmp_path, change, name):
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(change)
+    init_default_scope('mmpose')
+    with pytest.raises(ValueError, match=name):
+        export.write_predictor(cfg, MODELS.build(cfg.model), tmp_path / 'x.onnx')
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
@@ -183,6 +248,7 @@ def test_wrong_usage_is_explained(run, capsys, options, name):
         ('onnx', 'x.onnx', 'x.onnx'),
         ('openvino', 'x.xml', 'x.xml'),
         ('openvino', 'x.xml', 'x.bin'),
+        ('onnx', 'x.onnx', 'predict_x.py'),
     ],
 )
 def test_existing_files_are_replaced_only_on_request(

@@ -1,0 +1,152 @@
+#!/usr/bin/env python
+"""Finds the keypoints of people with an exported network.
+
+    python predict.py photo.jpg --boxes 50,20,210,400 300,80,420,390 --flip-test
+
+It prints a list of people as JSON. It needs onnxruntime, numpy and opencv-python only:
+copy this file together with the network. From Python: ``Predictor()(image, boxes)``.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+
+# Written by the exporter.
+SETTINGS = {
+    'model': 'network.onnx',  # beside this file
+    'keypoints': [],  # names
+    'flip_indices': [],  # the keypoint on the other side
+    'shift_heatmap': False,  # of the flipped image, by one pixel
+    'padding': 1.25,  # of the box
+    'mean': [123.675, 116.28, 103.53],
+    'std': [58.395, 57.12, 57.375],
+    'rgb': True,
+}
+
+
+class Predictor:
+    """The network with the cropping and the decoding of its training.
+
+    Args:
+        model: path of the network. Defaults to the one beside this file.
+        flip_test: average the heatmaps with those of the flipped image.
+    """
+
+    def __init__(self, model: str | None = None, flip_test: bool = False) -> None:
+        model = model or Path(__file__).with_name(SETTINGS['model'])
+        self.session = onnxruntime.InferenceSession(
+            str(model), providers=['CPUExecutionProvider']
+        )
+        (images,) = self.session.get_inputs()
+        self.name, (*_, height, width) = images.name, images.shape
+        self.size = np.array([width, height])
+        self.decoded = len(self.session.get_outputs()) > 1
+        self.flip_test = flip_test
+        if flip_test and self.decoded:
+            raise ValueError('the flip test needs a network without decoding in it')
+
+    def __call__(
+        self, image: np.ndarray, boxes: list | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints (N, K, 2) in pixels of the picture, and scores (N, K).
+
+        Args:
+            image: (H, W, 3), uint8, BGR.
+            boxes: corners x1, y1, x2, y2 of people, (N, 4). Defaults to the picture.
+        """
+        if boxes is None:
+            boxes = [[0, 0, *image.shape[1::-1]]]
+        boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+        if not len(boxes):
+            nobody = np.zeros((0, len(SETTINGS['keypoints']), 2), np.float32)
+            return nobody, nobody[..., 0]
+        centers = (boxes[:, 2:] + boxes[:, :2]) / 2
+        scales = (boxes[:, 2:] - boxes[:, :2]) * np.float32(SETTINGS['padding'])
+        aspect = self.size[0] / self.size[1]
+        wide = scales[:, :1] > scales[:, 1:] * aspect
+        scales = np.where(
+            wide,
+            np.hstack([scales[:, :1], scales[:, :1] / aspect]),
+            np.hstack([scales[:, 1:] * aspect, scales[:, 1:]]),
+        )
+        images = np.stack([self._crop(image, *one) for one in zip(centers, scales)])
+        keypoints, scores = self._find(np.ascontiguousarray(images, np.float32))
+        corners = centers - scales / 2
+        return keypoints / self.size * scales[:, None] + corners[:, None], scores
+
+    def _crop(
+        self, image: np.ndarray, center: np.ndarray, scale: np.ndarray
+    ) -> np.ndarray:
+        """(3, H, W), normalised."""
+        half = np.float32(self.size / 2)
+        source = np.stack([center, center - [scale[0] / 2, 0]])
+        target = np.stack([half, half * [0, 1]])
+        source, target = (
+            np.float32([a, b, b + (a - b)[::-1] * [-1, 1]]) for a, b in (source, target)
+        )
+        matrix = cv2.getAffineTransform(source, target)
+        crop = cv2.warpAffine(image, matrix, self.size.tolist(), flags=cv2.INTER_LINEAR)
+        crop = crop[..., ::-1] if SETTINGS['rgb'] else crop
+        crop = (crop - np.float32(SETTINGS['mean'])) / np.float32(SETTINGS['std'])
+        return crop.transpose(2, 0, 1)
+
+    def _find(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints in pixels of the crop, and scores."""
+        outputs = self.session.run(None, {self.name: images})
+        if self.decoded:
+            return outputs
+        (heatmaps,) = outputs
+        if self.flip_test:
+            flipped = np.ascontiguousarray(images[..., ::-1])
+            (other,) = self.session.run(None, {self.name: flipped})
+            other = other[:, SETTINGS['flip_indices'], :, ::-1].copy()
+            if SETTINGS['shift_heatmap']:
+                other[..., 1:] = other[..., :-1].copy()
+            heatmaps = (heatmaps + other) * np.float32(0.5)
+        height, width = heatmaps.shape[2:]
+        scores = heatmaps.max((2, 3))
+        best = heatmaps.reshape(*scores.shape, -1).argmax(2)
+        keypoints = np.stack([best % width, best // width], 2).astype(np.float32)
+        for person, joint in np.argwhere(scores > 0):  # a quarter to the higher side
+            heatmap, (x, y) = heatmaps[person, joint], keypoints[person, joint]
+            x, y = int(x), int(y)
+            if 1 < x < width - 1 and y > 0:
+                step = np.sign(heatmap[y, x + 1] - heatmap[y, x - 1])
+                keypoints[person, joint, 0] += step / 4
+            if 1 < y < height - 1 and x > 0:
+                step = np.sign(heatmap[y + 1, x] - heatmap[y - 1, x])
+                keypoints[person, joint, 1] += step / 4
+        keypoints[scores <= 0] = -1
+        return keypoints * (self.size / [width, height]), scores
+
+
+def main() -> None:
+    """Prints the keypoints of the people in a picture."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('picture')
+    parser.add_argument('--model', help='the network (the one beside this file)')
+    parser.add_argument('--boxes', nargs='+', metavar='X1,Y1,X2,Y2', help='of people')
+    parser.add_argument('--flip-test', action='store_true')
+    args = parser.parse_args()
+    image = cv2.imread(args.picture)
+    if image is None:
+        sys.exit(f'OpenCV cannot read the picture {args.picture}')
+    boxes = args.boxes and [[float(n) for n in box.split(',')] for box in args.boxes]
+    found = Predictor(args.model, args.flip_test)(image, boxes)
+    names = SETTINGS['keypoints']
+    people = [
+        {n: [*xy, score] for n, xy, score in zip(names, keypoints.tolist(), scores)}
+        for keypoints, scores in zip(found[0], found[1].tolist())
+    ]
+    print(json.dumps(people, indent=1))
+
+
+if __name__ == '__main__':
+    main()
