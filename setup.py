@@ -49,7 +49,6 @@ EXTRAS = {
         'ruff>=0.9',
         'tensorboard>=2.16',
     ],
-    'docs': ['mkdocs-material>=9.5', 'mkdocstrings[python]>=0.26'],
     'docs': ['mkdocs-material>=9.5', 'mkdocstrings[python]>=1.0', 'ruff>=0.9'],
     'runtimes': [
         'nncf>=3.0',
