@@ -18,6 +18,8 @@ from mmpose.registry import DATASETS, HOOKS, MODELS
 from PIL import Image
 from scipy.io import savemat
 
+from ldcrn_mm.training.data_files import datasets as datasets_of
+
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / 'configs'
 SHIPPED = {
@@ -86,7 +88,7 @@ def keypoints_of(dataset_type):
 
 
 def joints_of(cfg):
-    return keypoints_of(cfg.train_dataloader.dataset.type)
+    return keypoints_of(cfg.val_dataloader.dataset.type)
 
 
 def test_sizes_codecs_and_joints_agree(cfg):
@@ -282,8 +284,9 @@ def files(cfg, tmp_path, monkeypatch):
     random = np.random.default_rng(0)
     people = np.full((2, joints_of(cfg), 3), 2.0)
     people[..., :2] = random.uniform(40, 110, people[..., :2].shape)
-    for loader in LOADERS:
-        dataset = cfg[loader].dataset
+    splits = ('train', 'val', 'test')
+    parts = [dataset for split in splits for _, dataset in datasets_of(cfg, split)]
+    for dataset in parts:
         folder = Path(dataset.data_root) / dataset.data_prefix.img
         folder.mkdir(parents=True, exist_ok=True)
         for i in (1, 2):
@@ -301,8 +304,9 @@ def test_pipelines_fit_the_network_and_the_evaluator_the_best_checkpoint(cfg):
     width, height = cfg.codec.input_size
     joints = joints_of(cfg)
     datasets = [DATASETS.build(cfg[loader].dataset) for loader in LOADERS]
-    train, val, test = map(list, datasets)
-    assert [len(people) for people in (train, val, test)] == [2, 2, 2]
+    train, val, test = ([data[i] for i in range(len(data))] for data in datasets)
+    assert len(train) == 2 * len([*datasets_of(cfg, 'train')])
+    assert len(val) == len(test) == 2
     assert {d['inputs'].shape for d in train + val + test} == {(3, height, width)}
     targets = {d['data_samples'].gt_fields.heatmaps.shape for d in train}
     assert targets == {(joints, height // 4, width // 4)}
@@ -436,12 +440,15 @@ def test_settings_are_those_of_the_paper_or_the_variant(name, settings):
         assert found == expected, key
 
 
-def test_the_second_stage_on_lsp_extended_starts_from_what_the_first_writes():
+def test_everyday_people_are_learned_after_lsp_extended_and_beside_it():
     first = 'td-hm_ldcrn_1xb16-30e_lsp-extended-128x96'
-    second = 'td-hm_ldcrn_1xb16-8e_lsp-extended-256x192'
+    second = config('td-hm_ldcrn_2xb16-2e_everyday-128x96')
     last = f'epoch_{config(first).train_cfg.max_epochs}.pth'
     assert config(first).load_from is None
-    assert Path(config(second).load_from) == Path('work_dirs', first, last)
-    codecs = config(first).codec, config(second).codec
-    widths = [codec.sigma / codec.heatmap_size[0] for codec in codecs]
-    assert widths[0] == pytest.approx(widths[1])  # of a Gaussian in the picture
+    assert Path(second.load_from) == Path('work_dirs', first, last)
+    assert second.codec == config(first).codec
+    sport, everyday = second.train_dataloader.dataset.datasets
+    assert sport.data_root == config(first).train_dataloader.dataset.data_root
+    for dataset, step in ((sport, -1), (everyday, -1)):
+        assert dataset.pipeline[step].type == 'GetBBoxCenterScale'
+    assert [d.pipeline[-1].padding for d in (sport, everyday)] == [1, 1.25]

@@ -16,7 +16,7 @@ from mmpose.models.pose_estimators.base import BasePoseEstimator
 from torch import Tensor, nn
 
 from ..checkpoint.files import write_whole
-from ..training.data_files import _datasets as datasets_of
+from ..training.data_files import datasets as datasets_of
 from .decoding import QuarterPixelDecoder
 from .runtime import DECODED_OUTPUTS, PRECISION_KEY, Runtime
 

@@ -12,7 +12,7 @@ from mmpose.registry import DATASETS
 from torch import Tensor
 
 from ..inference.inputs import open_inputs, read_picture
-from ..training.data_files import _datasets as datasets_of
+from ..training.data_files import datasets as datasets_of
 
 Size = tuple[int, int] | None
 

@@ -1,0 +1,103 @@
+"""LDCRN on photographs of everyday life and of sport: the published `ldcrn`.
+
+Starts from the network that learned on LSP extended, and sees all of it again beside
+three times as many people of everyday life, whose keypoints a larger network found
+(docs/data.md). Half bodies, people cut off, shifts and colours, as photographs have
+them. Validates on people of everyday life. PCK on LSP extended:
+`tools/test.py configs/ldcrn/td-hm_ldcrn_1xb16-30e_lsp-extended-128x96.py CHECKPOINT`.
+"""
+
+_base_ = 'td-hm_ldcrn_1xb16-30e_lsp-extended-128x96.py'
+
+load_from = 'work_dirs/td-hm_ldcrn_1xb16-30e_lsp-extended-128x96/epoch_30.pth'
+max_epochs = 2
+train_cfg = dict(max_epochs=max_epochs)
+auto_scale_lr = dict(base_batch_size=32)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, begin=0, end=50, by_epoch=False),
+    dict(
+        type='CosineAnnealingLR',
+        begin=0,
+        end=max_epochs,
+        eta_min=1e-5,
+        convert_to_iter_based=True,
+    ),
+]
+# The average reaches back about 300 steps, a third of an epoch.
+custom_hooks = [
+    *_base_.custom_hooks[:-1],
+    dict(
+        type='EMAHook',
+        ema_type='ExpMomentumEMA',
+        momentum=3e-3,
+        gamma=100,
+        update_buffers=True,
+    ),
+]
+default_hooks = dict(checkpoint=dict(save_best='coco/AP'))
+
+codec = _base_.codec
+data_root = 'data/everyday/'
+everyday = dict(data_root=data_root, data_prefix=dict(img='images/'))
+
+# Of each data set. LSP's boxes have a margin already.
+beginning = [dict(type='LoadImage'), dict(type='RandomTruncation', prob=0.3)]
+train_pipeline = [
+    dict(type='RandomFlip', direction='horizontal'),
+    dict(
+        type='RandomHalfBody',
+        min_total_keypoints=9,
+        min_upper_keypoints=3,
+        min_lower_keypoints=3,
+        upper_prioritized_prob=0.7,
+    ),
+    dict(
+        type='RandomBBoxTransform',
+        shift_factor=0.12,
+        shift_prob=0.5,
+        scale_factor=(0.75, 1.3),
+        rotate_factor=50,
+        rotate_prob=0.6,
+    ),
+    dict(type='TopdownAffine', input_size=codec['input_size']),
+    dict(type='PhotometricDistortion', hue_delta=10),
+    dict(type='GenerateTarget', encoder=codec),
+    dict(type='PackPoseInputs'),
+]
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='CombinedDataset',
+        metainfo=dict(from_file='configs/_base_/datasets/coco.py'),
+        datasets=[
+            dict(
+                type='CocoDataset',
+                data_root='data/lsp_extended/',
+                data_mode='topdown',
+                ann_file='annotations/train.json',
+                data_prefix=dict(img='images/'),
+                pipeline=[*beginning, dict(type='GetBBoxCenterScale', padding=1.0)],
+            ),
+            dict(
+                type='CocoDataset',
+                data_mode='topdown',
+                ann_file='annotations/train.json',
+                pipeline=[*beginning, dict(type='GetBBoxCenterScale', padding=1.25)],
+                **everyday,
+            ),
+        ],
+        pipeline=train_pipeline,
+    )
+)
+val_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='GetBBoxCenterScale', padding=1.25),
+    dict(type='TopdownAffine', input_size=codec['input_size']),
+    dict(type='PackPoseInputs'),
+]
+val_dataloader = dict(dataset=dict(pipeline=val_pipeline, **everyday))
+test_dataloader = dict(dataset=dict(pipeline=val_pipeline, **everyday))
+val_evaluator = dict(
+    _delete_=True, type='CocoMetric', ann_file=data_root + 'annotations/val.json'
+)
+test_evaluator = val_evaluator
