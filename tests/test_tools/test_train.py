@@ -121,6 +121,7 @@ def test_a_downloaded_checkpoint_cannot_run_code(
     ('arguments', 'words'),
     [
         (['--resume', 'nowhere.pth'], 'checkpoint file not found: nowhere.pth'),
+        (['--work-dir', '{trained}'], 'earlier training.*--resume'),
         (
             ['--resume', '{trained}/best_coco_AP_epoch_1.pth'],
             'no optimizer.*epoch_N.pth.*load_from=.*best_coco_AP',
