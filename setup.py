@@ -25,7 +25,7 @@ MIM_ENTRIES = ('configs', 'tools', 'model-index.yml')
 # (open-mmlab/mmpose#3218), so that pip would fail on this package too. Tested versions
 # are in tools/pins.txt.
 REQUIREMENTS = [
-    'jinja2',
+    'Jinja2',
     'json_tricks',
     'matplotlib',
     'mmcv-lite>=2.0.0,<2.2',  # mmdet 3.3 refuses 2.2

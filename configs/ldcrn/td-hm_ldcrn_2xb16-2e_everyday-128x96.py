@@ -1,7 +1,7 @@
 """LDCRN on photographs of everyday life and of sport: the published `ldcrn`.
 
 Starts from the network that learned on LSP extended, and sees all of it again beside
-three times as many people of everyday life, whose keypoints a larger network found
+three times as many people of everyday life, whose keypoints another network found
 (docs/data.md). Half bodies, people cut off, shifts and colours, as photographs have
 them. Validates on people of everyday life. PCK on LSP extended:
 `tools/test.py configs/ldcrn/td-hm_ldcrn_1xb16-30e_lsp-extended-128x96.py CHECKPOINT`.
