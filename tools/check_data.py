@@ -13,8 +13,8 @@ import sys
 import cv2
 import numpy as np
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
-from mmpose.datasets.datasets.base import BaseCocoStyleDataset
 from mmpose.registry import DATASETS
 
 import ldcrn_mm  # noqa: F401  (registers the modules)
@@ -54,7 +54,7 @@ def draw_people(cfg: Config, path: str) -> None:
         sys.exit(f'cannot write {path}')
 
 
-def draw(dataset: BaseCocoStyleDataset, i: int) -> np.ndarray:
+def draw(dataset: BaseDataset, i: int) -> np.ndarray:
     person = dict(dataset.get_data_info(i), dataset=dataset)
     for step in dataset.pipeline.transforms[:-1]:  # the last one packs
         person = step(person)
