@@ -24,6 +24,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
@@ -428,8 +429,11 @@ def _drawn(image: np.ndarray, sample: PoseDataSample, meta: dict, **what: bool) 
     return visualizer.add_datasample('person', image, sample, **what)
 
 
-def draw_training(cfg: Config, num: int) -> Iterator[str]:
-    """People as the training pipeline gives them to the network, with their joints.
+def training_dataset(cfg: Config) -> BaseDataset:
+    """The training data, with the joints where augmentation moved them.
+
+    A sample has the image as the network sees it in ``inputs``, (3, H, W), uint8, BGR,
+    and ``data_samples.gt_instances.transformed_keypoints``.
 
     Raises:
         FileNotFoundError: if a file of the data is missing.
@@ -440,7 +444,16 @@ def draw_training(cfg: Config, num: int) -> Iterator[str]:
     for transform in _parts(cfg.train_dataloader.dataset, 'type'):
         if type_name(transform) == 'PackPoseInputs':
             transform.pack_transformed = True
-    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    return DATASETS.build(cfg.train_dataloader.dataset)
+
+
+def draw_training(cfg: Config, num: int) -> Iterator[str]:
+    """People as the training pipeline gives them to the network, with their joints.
+
+    Raises:
+        FileNotFoundError: if a file of the data is missing.
+    """
+    dataset = training_dataset(cfg)
     for i in np.random.default_rng(0).permutation(len(dataset))[:num]:
         one = dataset[int(i)]
         image = np.ascontiguousarray(

@@ -13,11 +13,8 @@ import sys
 import cv2
 import numpy as np
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
-from mmengine.registry import init_default_scope
-from mmpose.registry import DATASETS
 
-import ldcrn_mm  # noqa: F401  (registers the modules)
+from ldcrn_mm.report import training_dataset
 from ldcrn_mm.training import check, data_files, options
 
 PEOPLE, COLUMNS = 20, 5
@@ -42,29 +39,23 @@ def parse_args() -> argparse.Namespace:
 
 def draw_people(cfg: Config, path: str) -> None:
     """Draws the two joints of a pair, such as the wrists, in two colours."""
-    init_default_scope(cfg.get('default_scope') or 'mmpose')
-    _, part = next(data_files.datasets(cfg, 'train'))
-    dataset = DATASETS.build(part)
+    dataset = training_dataset(cfg)
     places = np.linspace(0, len(dataset) - 1, PEOPLE, dtype=int)
-    tiles = [draw(dataset, int(place)) for place in places]
-    height, width = tiles[0].shape[:2]
-    tiles = [cv2.resize(tile, (width, height)) for tile in tiles]
+    flip = dataset.metainfo['flip_indices']
+    tiles = [draw(dataset[int(place)], flip) for place in places]
     rows = [np.hstack(tiles[i : i + COLUMNS]) for i in range(0, PEOPLE, COLUMNS)]
     if not cv2.imwrite(path, np.vstack(rows)):
         sys.exit(f'cannot write {path}')
 
 
-def draw(dataset: BaseDataset, i: int) -> np.ndarray:
-    person = dict(dataset.get_data_info(i), dataset=dataset)
-    for step in dataset.pipeline.transforms[:-1]:  # the last one packs
-        person = step(person)
-    image = np.ascontiguousarray(person['img'])
-    points = person.get('transformed_keypoints', person['keypoints'])[0]
-    for k, (point, v) in enumerate(zip(points, person['keypoints_visible'][0])):
+def draw(person: dict, flip_indices: list[int]) -> np.ndarray:
+    image = np.ascontiguousarray(person['inputs'].numpy().transpose(1, 2, 0))
+    joints = person['data_samples'].gt_instances
+    visible = joints.keypoints_visible[0]
+    for k, (point, v) in enumerate(zip(joints.transformed_keypoints[0], visible)):
         if np.all(v > 0):
-            first = person['flip_indices'][k] > k
-            centre = tuple(map(int, point))
-            cv2.circle(image, centre, 3, (0, 255, 0) if first else (0, 0, 255), -1)
+            colour = (0, 255, 0) if flip_indices[k] > k else (0, 0, 255)
+            cv2.circle(image, tuple(map(int, point)), 3, colour, -1)
     return image
 
 
