@@ -449,6 +449,6 @@ def test_everyday_people_are_learned_after_lsp_extended_and_beside_it():
     assert second.codec == config(first).codec
     sport, everyday = second.train_dataloader.dataset.datasets
     assert sport.data_root == config(first).train_dataloader.dataset.data_root
-    for dataset, step in ((sport, -1), (everyday, -1)):
-        assert dataset.pipeline[step].type == 'GetBBoxCenterScale'
-    assert [d.pipeline[-1].padding for d in (sport, everyday)] == [1, 1.25]
+    crops = [dataset.pipeline[-1] for dataset in (sport, everyday)]
+    assert [crop.type for crop in crops] == ['GetBBoxCenterScale'] * 2
+    assert [crop.padding for crop in crops] == [1, 1.25]

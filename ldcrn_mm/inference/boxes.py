@@ -17,6 +17,11 @@ from .inputs import PICTURE, InputWarning, path_of
 Boxes = np.ndarray | Sequence[Sequence[float]]
 
 SMALLEST, LARGEST = 1e-3, 1e6  # sides in pixels: others would become NaN in a crop
+# What reading a file of another format raises
+FORMAT_ERRORS = (
+    *(AttributeError, LookupError, RecursionError, TypeError),
+    *(json.JSONDecodeError, UnicodeDecodeError),
+)
 NO_BOX = 'without a box of four numbers'
 PERSON = ('person', 'persons', 'people', 'pedestrian', 'pedestrians', 'human', 'humans')
 
@@ -132,10 +137,12 @@ def read_boxes(
             boxes = _detected(content, score_thr, left_out)
         if left_out[NO_BOX] and not any(boxes.values()):
             raise TypeError('no `bbox` has four numbers')
-    except (AttributeError, LookupError, RecursionError, TypeError) as error:
-        raise _other_format(path, error) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise _other_format(path, error) from error
+    except FORMAT_ERRORS as error:
+        raise ValueError(
+            f'`{path}` has none of the formats of COCO: `images` and `annotations`, or '
+            'a list of `image_id`, `category_id`, `bbox` and `score` '
+            f'({type(error).__name__}: {error})'
+        ) from error
     if left_out:
         counts = ', '.join(f'{count} {why}' for why, count in left_out.items())
         text = f'`{path}`: people were left out: {counts}.'
@@ -147,14 +154,6 @@ def read_boxes(
             f'{", ".join(itertools.islice(boxes, 3)) or "none"}.'
         )
     return found if annotated else [people or [] for people in found]
-
-
-def _other_format(path: str | Path, error: Exception) -> ValueError:
-    return ValueError(
-        f'`{path}` has none of the formats of COCO: `images` and `annotations`, or a '
-        'list of `image_id`, `category_id`, `bbox` and `score` '
-        f'({type(error).__name__}: {error})'
-    )
 
 
 def _annotated(content: dict, left_out: Counter[str]) -> dict[str, list]:
@@ -189,10 +188,8 @@ def _detected(
         raise ValueError(f'Expected category_id 1 for people, got {sorted(labels)}')
     boxes: dict[str, list] = {}
     for one in content:
-        people, score = (
-            boxes.setdefault(str(one['image_id']), []),
-            _number(one['score']),
-        )
+        people = boxes.setdefault(str(one['image_id']), [])
+        score = _number(one['score'])
         if str(one['category_id']) != person:
             continue
         if not math.isfinite(score):

@@ -30,6 +30,7 @@ from ..deploy import is_exported, use_exported
 from .boxes import boxes_per_picture, check_boxes
 from .detector import WHOLE_PICTURE, Detector, default_detector, open_detector
 from .inputs import (
+    FRAME_RATE,
     Inputs,
     InputWarning,
     Picture,
@@ -42,7 +43,6 @@ from .outputs import CocoResults, Outputs
 from .tracking import Tracker
 
 ESCAPE = 27  # the key
-FRAME_RATE = 25  # of frames that are not from a video
 
 
 class TopdownInferencer(Pose2DInferencer):

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from ..checkpoint.files import TIMEOUT
 
 Picture = str | Path | np.ndarray
+FRAME_RATE = 25.0  # where a source does not say
 
 # Not from `mimetypes`, which depends on files of the system.
 PICTURE = re.compile(
@@ -62,7 +63,7 @@ class Video:
             )
         stem = 'webcam' if isinstance(source, int) else path_of(source).stem
         self.name = f'{stem}.mp4'
-        self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
+        self.fps = self._capture.get(cv2.CAP_PROP_FPS) or FRAME_RATE
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.num_frames = count if count > 0 else None
 
