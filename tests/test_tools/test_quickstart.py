@@ -28,14 +28,14 @@ def test_unknown_options_are_refused_with_the_usage(root):
 
 
 def test_a_step_that_fails_ends_it_with_the_reason(root, tmp_path):
-    (tmp_path / 'data').write_bytes(b'not a folder')
+    (tmp_path / 'photo').write_bytes(b'not a folder')
     result = quickstart(root, tmp_path)
     assert result.returncode == 1
-    assert f'{tmp_path}/make_sample_data.py.log' in result.stderr
-    assert 'error: ' in result.stderr
-    assert 'tools/make_sample_data.py data/sample' in result.stdout
+    assert f'{tmp_path}/demo.py.log' in result.stderr
+    assert 'rror: ' in result.stderr
+    assert 'tools/demo.py' in result.stdout
     assert 'tools/train.py' not in result.stdout
-    assert (tmp_path / 'data').read_bytes() == b'not a folder'
+    assert (tmp_path / 'photo').read_bytes() == b'not a folder'
 
 
 @pytest.mark.slow
