@@ -198,7 +198,7 @@ def prepare(
         facts.update(more)
         suffix = SUFFIXES.get(one.runtime, '')
         if 'deploy' in one.form:
-            estimator = deploy_form(estimator, suffix * (one.precision == 'fp32'))
+            estimator = deploy_form(estimator, suffix, one.precision)
         if suffix:
             file = export(estimator, one, facts['size'], folder)
     if is_exported(file):

@@ -101,9 +101,11 @@ def run(args: argparse.Namespace) -> bool:
         what = f'pictures of {args.images}'
         pictures = images.pictures_of_folder(cfg, model, args.images, MAX_CHECKED, size)
     is_ldcrn = any(isinstance(module, DCRM) for module in model.modules())
-    suffix = args.out.suffix if args.precision == 'fp32' else None
+    network = model
+    if is_ldcrn and not args.no_deploy:
+        network = deploy_form(model, args.out.suffix, args.precision)
     export.export_network(
-        deploy_form(model, suffix) if is_ldcrn and not args.no_deploy else model,
+        network,
         args.out,
         size,
         decode=args.decode,

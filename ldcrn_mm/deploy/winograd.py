@@ -15,6 +15,7 @@ References:
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -37,26 +38,35 @@ FILTER = (
     *(tuple(x / 2 / Q2 / (Q2 - P2) for x in (1, point, Q2)) for point in (Q, -Q)),
     (0, 0, 1),
 )
-# By the file of a runtime: along both axes or the height, from how many channels on
-# either side, and from how many pixels on. Measured, see docs/benchmark.md.
-RULES = {'.onnx': (False, 160, 32 * 24), '.xml': (True, 112, 32 * 24)}
 
 
-def use_winograd(module: nn.Module, suffix: str) -> None:
-    """Replaces the convolutions in a module for which it pays, in place.
+class Rule(NamedTuple):
+    """When minimal filtering is faster, and how."""
 
-    Args:
-        module: in evaluation mode.
-        suffix: of the file that it will be exported to, float32.
-    """
-    both_axes, channels, area = RULES[suffix]
+    both_axes: bool  # or along the height alone
+    channels: int  # least number, of inputs as well as of outputs
+    area: int  # least number of pixels
+
+
+# By the suffix of a float32 file. Measured, see docs/benchmark.md.
+RULES = {'.onnx': Rule(False, 160, 32 * 24), '.xml': Rule(True, 112, 32 * 24)}
+
+
+def use_winograd(module: nn.Module, rule: Rule) -> None:
+    """Replaces the convolutions in a module for which it pays, in place."""
     for parent in list(module.modules()):
         for name, conv in parent.named_children():
-            if _is_plain(conv) and min(conv.in_channels, conv.out_channels) >= channels:
-                setattr(parent, name, WinogradConv(conv, both_axes, area))
+            if pays(conv, rule):
+                setattr(parent, name, WinogradConv(conv, rule.both_axes, rule.area))
 
 
-def _is_plain(conv: nn.Module) -> bool:
+def pays(conv: nn.Module, rule: Rule) -> bool:
+    """Whether a module is a convolution that is faster by minimal filtering."""
+    return is_plain(conv) and min(conv.in_channels, conv.out_channels) >= rule.channels
+
+
+def is_plain(conv: nn.Module) -> bool:
+    """Whether a module is a 3x3 convolution that keeps height and width."""
     settings = ('kernel_size', 'stride', 'padding', 'dilation', 'groups')
     found = [getattr(conv, name, None) for name in settings]
     return type(conv) is nn.Conv2d and found == [(3, 3), (1, 1), (1, 1), (1, 1), 1]

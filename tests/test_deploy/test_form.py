@@ -12,6 +12,7 @@ from torch import nn
 from ldcrn_mm.deploy import deploy_form
 from ldcrn_mm.deploy.form import DeployDCRM, can_deploy, fold_sequential
 from ldcrn_mm.models import DCRM
+from ldcrn_mm.models.conv import preact_conv
 
 from ..test_models.networks import noise, randomise, small_backbone, small_neck
 
@@ -63,14 +64,30 @@ class TestFoldSequential:
 class TestDeployDCRM:
     @pytest.mark.parametrize('affine', [True, False])
     @pytest.mark.parametrize('num_layers', [1, 2, 4])
-    def test_outputs_are_those_of_the_module(self, num_layers, affine):
+    @pytest.mark.parametrize('alignment', [1, 6])
+    @pytest.mark.parametrize('following', [True, False])
+    def test_outputs_are_those_of_the_module(
+        self, num_layers, affine, alignment, following
+    ):
         norm_cfg = dict(type='BN', eps=1e-3, affine=affine)
         module = dcrm(num_layers=num_layers, norm_cfg=norm_cfg)
         x = double(2, 6, 5, 4)
-        kept = x.clone()
-        found = DeployDCRM(module)(x)
+        kept, expected, transition = x.clone(), module(x), None
+        if following:
+            preact = preact_conv(module.out_channels, 5, 3, norm_cfg=norm_cfg)
+            transition = lively(preact)
+            expected = transition(expected.clone())
+        found = DeployDCRM(module, transition, alignment)(x)
         torch.testing.assert_close(x, kept, rtol=0, atol=0)
-        torch.testing.assert_close(found, module(x), rtol=1e-11, atol=1e-11)
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+
+    def test_grown_channels_are_aligned(self):
+        """In ONNX Runtime's layout, without a copy to another one."""
+        form = DeployDCRM(dcrm(), alignment=6)
+        grown = [layer.expand[-1].out_channels for layer in form.layers]
+        seen = [conv.in_channels for layer in form.layers for conv in layer.shortcut]
+        assert grown == [6, 6, 6]
+        assert seen == [6, 12]
 
     def test_one_wide_convolution_and_few_norms(self):
         form = DeployDCRM(dcrm())

@@ -5,9 +5,8 @@ import torch
 from torch import nn
 
 from ldcrn_mm.deploy import deploy_form, open_runtime
-from ldcrn_mm.deploy import winograd as module
 from ldcrn_mm.deploy.export import export_network
-from ldcrn_mm.deploy.winograd import WinogradConv, use_winograd
+from ldcrn_mm.deploy.winograd import RULES, Rule, WinogradConv, use_winograd
 
 from ..test_models.networks import noise
 from .conftest import IMAGES, SUFFIXES
@@ -60,18 +59,17 @@ def test_other_sides_and_small_maps_are_computed_directly(both_axes, size):
         (dict(channels=6, out_channels=6, groups=2), False),
     ],
 )
-def test_wide_convolutions_of_stride_1_are_replaced(monkeypatch, options, replaced):
-    monkeypatch.setitem(module.RULES, '.xml', (True, 5, 0))
+def test_wide_convolutions_of_stride_1_are_replaced(options, replaced):
     layers = nn.Sequential(nn.ReLU(), nn.Sequential(conv(**options)))
-    use_winograd(layers, '.xml')
+    use_winograd(layers, Rule(both_axes=True, channels=5, area=0))
     assert isinstance(layers[1][0], WinogradConv) is replaced
 
 
 @pytest.fixture(params=SUFFIXES)
 def form(request, monkeypatch, estimator):
     """The suffix, and the form of the tiny estimator for it, with a lower bar."""
-    both_axes, *_ = module.RULES[request.param]
-    monkeypatch.setitem(module.RULES, request.param, (both_axes, 4, 16))
+    rule = RULES[request.param]._replace(channels=4, area=16)
+    monkeypatch.setitem(RULES, request.param, rule)
     form = deploy_form(estimator, request.param)
     assert any(isinstance(part, WinogradConv) for part in form.modules())
     return request.param, form
