@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 import ldcrn_mm  # noqa: F401  (registers the modules, provides mmcv._ext)
 
@@ -59,6 +60,18 @@ def tiny_model() -> str:
 def small_images() -> str:
     """For a config: images of 48x64 in its codec, its decoder and ``val_pipeline``."""
     return SMALL_IMAGES
+
+
+@pytest.fixture(scope='session')
+def small_config(
+    tiny_model: str, small_images: str, tmp_path_factory: pytest.TempPathFactory
+) -> Config:
+    """The COCO recipe with the tiny network and images of 48x64."""
+    file = tmp_path_factory.mktemp('config') / 'tiny.py'
+    validation = 'val_dataloader = dict(dataset=dict(pipeline=val_pipeline))'
+    base = f"_base_ = '{ROOT}/configs/ldcrn_coco.py'"
+    file.write_text('\n'.join([base, tiny_model, small_images, validation]))
+    return Config.fromfile(file)
 
 
 @pytest.fixture(scope='session')

@@ -24,7 +24,8 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 
 from ldcrn_mm.checkpoint import load_weights, read_checkpoint
-from ldcrn_mm.deploy import deploy_form, export, images, open_runtime
+from ldcrn_mm.deploy import deploy_form, export, open_runtime
+from ldcrn_mm.inference import images
 from ldcrn_mm.models import DCRM
 from ldcrn_mm.training import data_files, options
 

@@ -16,9 +16,6 @@ from ldcrn_mm.deploy import Runtime, deploy_form, export, open_runtime
 
 from ..test_models.networks import noise, randomise
 
-VALIDATION = """
-val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
-"""
 IMAGES = noise(3, 3, 64, 48)
 SUFFIXES = ('.onnx', '.xml')
 
@@ -31,11 +28,8 @@ def write_graph(graph, path: Path, **options) -> Path:
 
 
 @pytest.fixture(scope='session')
-def config(root, tiny_model, small_images, tmp_path_factory) -> Config:
-    file = tmp_path_factory.mktemp('config') / 'tiny.py'
-    base = f"_base_ = '{root}/configs/ldcrn_coco.py'\n"
-    file.write_text(base + tiny_model + small_images + VALIDATION)
-    return Config.fromfile(file)
+def config(small_config) -> Config:
+    return small_config
 
 
 @pytest.fixture(scope='session')

@@ -11,8 +11,8 @@ from mmpose.models.pose_estimators.base import BasePoseEstimator
 from mmpose.registry import DATASETS
 from torch import Tensor
 
-from ..inference.inputs import open_inputs, read_picture
 from ..training.data_files import datasets as datasets_of
+from .inputs import open_inputs, read_picture
 
 Size = tuple[int, int] | None
 
