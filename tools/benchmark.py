@@ -4,13 +4,15 @@
     python tools/benchmark.py ldcrn-coco hrnet-w32 --runtime eager,onnxruntime
     python tools/benchmark.py ldcrn-coco --deploy --channels-last --batch-sizes 1,8
     python tools/benchmark.py hrnet-w32 model.onnx model_int8.xml --json out.json
+    python tools/benchmark.py ldcrn-coco --device cuda --runtime eager,cudagraphs
 
 A MODEL is a config file, a name from the metafile such as ldcrn-coco, one of the
 names below, mmpose::FOLDER/CONFIG.py, or an exported file (.onnx, .xml), which keeps
 its own runtime, precision and image size. Networks have random weights, int8 is
 calibrated on noise, and nothing is downloaded. Contenders are timed in turn, every
 other round in reverse order. A ratio is the median of the ratios within the rounds, so
-it holds on a machine that is not idle, best with --threads 1 --cpu-time.
+it holds on a machine that is not idle, best with --threads 1 --cpu-time. On a GPU,
+calls are timed until it is done, fp32 is TF32, and compile replays CUDA graphs too.
 """
 
 import argparse
@@ -43,20 +45,18 @@ from torch.utils.benchmark import Measurement, Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 from ldcrn_mm.checkpoint import zoo
-from ldcrn_mm.checkpoint.files import write_whole
 from ldcrn_mm.deploy import deploy_form, is_exported, open_runtime
-from ldcrn_mm.training.options import image_size, require_suffix, user_errors
+from ldcrn_mm.training import options
 from ldcrn_mm.training.precision import cpu_computes_in
 
-COCO = 'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_'
-NAMES = {
-    'hrnet-w32': f'{COCO}hrnet-w32_8xb64-210e_coco-256x192.py',
-    'simplebaseline-r50': f'{COCO}res50_8xb64-210e_coco-256x192.py',
-    'litehrnet-18': f'{COCO}litehrnet-18_8xb64-210e_coco-256x192.py',
-}
+COCO = (
+    'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_{}_8xb64-210e_coco-256x192.py'
+)
+NAMES = {x: COCO.format(x) for x in ('hrnet-w32', 'litehrnet-18', 'res50')}
 DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 PRECISIONS = {
     'eager': [*DTYPES],
+    'cudagraphs': [*DTYPES],
     'compile': [*DTYPES],
     'onnxruntime': ['fp32', 'int8'],
     'openvino': [*DTYPES, 'int8'],
@@ -87,7 +87,7 @@ def parse_args() -> argparse.Namespace:
     add('--precision', default='fp32', help='fp32,bf16,fp16,int8')
     add('--deploy', action='store_true', help='add the deploy form of each LDCRN')
     add('--channels-last', action='store_true', help='add this layout in PyTorch')
-    add('--size', type=image_size, metavar='HEIGHTxWIDTH', help="(the config's)")
+    add('--size', type=options.image_size, metavar='HxW', help="(the config's)")
     add('--batch-sizes', type=numbers, default='1', metavar='N,...')
     add('--device', choices=['cpu', 'cuda'], default='cpu', help='(%(default)s)')
     add('--threads', type=number, default=2, help='(%(default)s)')
@@ -95,21 +95,16 @@ def parse_args() -> argparse.Namespace:
     add('--cpu-time', action='store_true', help='count the CPU time of all threads')
     add('--json', metavar='OUT', help='also write the results to this file')
     args = parser.parse_args()
-    known = dict(runtime=PRECISIONS, precision=PRECISIONS['openvino'])
-    for option, names in known.items():
+    for option, known in ('runtime', PRECISIONS), ('precision', [*DTYPES, 'int8']):
         words = vars(args)[option] = vars(args)[option].split(',')
-        for word in set(words).difference(names):
-            parser.error(f'--{option} must be of {",".join(names)}, got {word!r}')
-    require_suffix(parser, args.json, ['.json'])
+        for word in {*words}.difference(known):
+            parser.error(f'--{option} must be of {",".join(known)}, got {word!r}')
+    if args.cpu_time and args.device == 'cuda':
+        parser.error('--cpu-time does not see the time of a GPU')
+    options.require_suffix(parser, args.json, ['.json'])
+    if args.json:
+        options.require_place(parser, args.json)
     return args
-
-
-def check_writable(path: str | None) -> None:
-    try:
-        if path:
-            write_whole(b'', path)
-    except OSError as error:
-        raise ValueError(f'cannot write --json {path}: {error.strerror}') from error
 
 
 def number(text: str) -> int:
@@ -119,7 +114,7 @@ def number(text: str) -> int:
 
 
 def numbers(text: str) -> list[int]:
-    return [number(word) for word in text.split(',')]
+    return [*map(number, text.split(','))]
 
 
 def read_config(model: str) -> Config:
@@ -177,8 +172,8 @@ def export(estimator: nn.Module, one: Contender, size: tuple, folder: str) -> Pa
     file = Path(folder, name + SUFFIXES[one.runtime])
     if not file.is_file():
         noise = torch.randn(8, 3, *size).numpy()  # enough to tell the time
-        options = dict(precision=one.precision, calibration=noise)
-        export_network(estimator, file, size[::-1], **options)
+        settings = dict(precision=one.precision, calibration=noise)
+        export_network(estimator, file, size[::-1], **settings)
     return file
 
 
@@ -212,16 +207,25 @@ def prepare(
         to = dict(device=args.device, dtype=dtype, memory_format=layout)
         run, convert = copy.deepcopy(estimator).to(**to), partial(Tensor.to, **to)
         if one.runtime == 'compile':  # with the weights as constants
-            run = torch.compile(run, dynamic=False, options=dict(freezing=True))
+            inductor = {'freezing': True, 'triton.cudagraphs': args.device == 'cuda'}
+            run = torch.compile(run, dynamic=False, options=inductor)
         run = partial(run, data_samples=None, mode='tensor')
+    run, timers = torch.no_grad()(run), {}
     clock = dict(timer=time.process_time) if args.cpu_time else {}
-    timers = {}
     for batch in args.batch_sizes:
         images = convert(torch.randn(batch, 3, *facts['size']))
-        names = dict(run=torch.no_grad()(run), images=images)
-        options = dict(globals=names, num_threads=args.threads, **clock)
-        timers[batch] = Timer('run(images)', **options)
+        names = dict(run=run, images=images)
+        if one.runtime == 'cudagraphs':
+            names['run'] = torch.cuda.make_graphed_callables(run, (images,))
+        settings = dict(globals=names, num_threads=args.threads, **clock)
+        timers[batch] = Timer('run(images)', **settings)
         timers[batch].timeit(1)  # compiles, and shows whether it runs
+        if one.runtime == 'eager' and args.device == 'cuda':
+            others = torch.cuda.memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
+            timers[batch].timeit(1)
+            peak = torch.cuda.max_memory_allocated() - others + images.nbytes
+            facts.setdefault('memory', {})[batch] = peak
     return facts, timers
 
 
@@ -246,6 +250,7 @@ def measure(args: argparse.Namespace) -> tuple[list[dict], dict[str, str]]:
             left_out[' '.join(filter(None, one))] = ' '.join(reason.split())[:300]
 
     torch.set_num_threads(args.threads)
+    torch.set_float32_matmul_precision('high')  # TF32, as in cuDNN's convolutions
     with TemporaryDirectory() as folder:
         for one in dict.fromkeys(contenders):
             print('Preparing', *filter(None, one), file=sys.stderr)
@@ -287,24 +292,18 @@ def table(results: Sequence[dict]) -> str:
 
 
 def describe_machine() -> dict[str, str]:
-    cpuinfo = Path('/proc/cpuinfo')
-    text = cpuinfo.read_text() if cpuinfo.is_file() else ''
-    cpu = re.search(r'model name\s*:\s*(.+)', text)
+    found = re.search(r'model name\s*:\s*(.+)', Path('/proc/cpuinfo').read_text())
+    cpu = found[1] if found else platform.machine()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
-    versions = {one.name: one.version for one in metadata.distributions()}
+    versions = {x.name: x.version for x in metadata.distributions()}
     libraries = {name: versions[name] for name in LIBRARIES if name in versions}
-    load = f'{os.getloadavg()[0]:.2f}'
-    return (
-        dict(CPU=cpu[1] if cpu else platform.processor(), GPU=gpu, load=load)
-        | libraries
-    )
+    return dict(CPU=cpu, GPU=gpu, load=f'{os.getloadavg()[0]:.2f}') | libraries
 
 
 def main() -> None:
     args = parse_args()
     record = dict(machine=describe_machine(), settings=vars(args))
-    with user_errors():
-        check_writable(args.json)  # before measuring, which takes long
+    with options.user_errors():
         record['results'], record['left_out'] = measure(args)
     if args.json:
         dump(record, args.json, indent=1)

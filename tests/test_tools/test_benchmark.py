@@ -154,6 +154,16 @@ def test_form_and_precision_of_a_contender(benchmark, two):
         assert timer._timer.timer is time.process_time
 
 
+def test_cuda_graphs_are_captured_for_each_batch_size(benchmark, two, monkeypatch):
+    captured = []
+    monkeypatch.setattr(
+        'torch.cuda.make_graphed_callables',
+        lambda run, images: captured.append(images[0].shape) or run,
+    )
+    benchmark(two[0], *SMALL, '--runtime', 'cudagraphs', '--batch-sizes', '1,3').main()
+    assert captured == [(1, 3, 64, 64), (3, 3, 64, 64)]
+
+
 def test_exported_networks(benchmark, two, tmp_path, monkeypatch, capsys):
     """Once from a config, then from the files that were written for it."""
     pytest.importorskip('onnxruntime')
@@ -248,18 +258,14 @@ def test_no_file_runs_on_another_device_than_wanted(benchmark, tmp_path, capsys)
         (['ldcrn', '--batch-sizes', '1,x'], '--batch-sizes'),
         (['ldcrn', '--size', 256], '256x192'),
         (['ldcrn', '--json', 'out.yml'], '.json'),
+        (['ldcrn', '--json', f'{__file__}/out.json'], 'cannot write'),
+        (['ldcrn', '--device', 'cuda', '--cpu-time'], '--cpu-time'),
     ],
 )
 def test_wrong_command_line(benchmark, words, message, capsys):
     with pytest.raises(SystemExit, match='2'):
         benchmark(*words).main()
     assert message in capsys.readouterr().err
-
-
-def test_results_that_cannot_be_written(benchmark, two, tmp_path):
-    (tmp_path / 'folder.json').mkdir()
-    with pytest.raises(SystemExit, match='cannot write --json'):
-        benchmark(two[0], '--json', tmp_path / 'folder.json').main()
 
 
 @pytest.mark.parametrize(
