@@ -10,6 +10,7 @@ import importlib.util
 import pkgutil
 import re
 import sys
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pickle import UnpicklingError
 from types import ModuleType
@@ -30,6 +31,7 @@ def apply() -> None:
     provide_xtcocotools()
     allow_mmengine_checkpoints()
     mend_drawing()
+    mend_inference_topdown()
 
 
 def provide_find_loader() -> None:
@@ -249,3 +251,48 @@ def mend_drawing() -> None:
         return draw_circles(self, center, radius, *args, **kwargs)
 
     OpencvBackendVisualizer.draw_circles = draw_scalar
+
+
+class _Mended:
+    """Lets the import system change ``mmpose.apis.inference``, once it is imported."""
+
+    name = 'mmpose.apis.inference'
+
+    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
+        if name != self.name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        run = spec.loader.exec_module
+
+        def run_and_mend(module: ModuleType) -> None:
+            run(module)
+            module.inference_topdown = _upright(module.inference_topdown)
+
+        spec.loader.exec_module = run_and_mend
+        return spec
+
+
+def _upright(inference_topdown: Callable) -> Callable:
+    @functools.wraps(inference_topdown)
+    def of_upright_picture(
+        model: Any, img: Any, bboxes: Any = None, bbox_format: str = 'xyxy'
+    ) -> list:
+        if isinstance(img, str) and (bboxes is None or len(bboxes) == 0):
+            from mmcv import imread
+
+            height, width = imread(img).shape[:2]
+            bboxes, bbox_format = [[0, 0, width, height]], 'xyxy'
+        return inference_topdown(model, img, bboxes, bbox_format)
+
+    return of_upright_picture
+
+
+def mend_inference_topdown() -> None:
+    """Lets ``inference_topdown`` take the whole picture where EXIF turns it.
+
+    Without boxes it takes the width and height before the turn, but predicts after it.
+    Importing it takes seconds, so it is changed when somebody imports it.
+    """
+    if _Mended.name not in sys.modules:
+        sys.meta_path.insert(0, _Mended())

@@ -189,13 +189,15 @@ def _log_entries(file: Path) -> list[dict]:
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
-            _ = entry['loss'] if 'epoch' in entry else entry['step']
-        except (KeyError, TypeError, ValueError) as error:
+            _ = entry['step'], entry['loss'] if 'epoch' in entry else 0
+            sum(entry.values())  # an error unless all are numbers
+        except Exception as error:  # of any type, from any content
             if isinstance(error, ValueError) and number == len(lines):
                 break
             raise ValueError(
-                f'{file} is not a log: expected a JSON object a line, each with '
-                f'`epoch` and `loss`, or `step`, found line {number}: {error}.'
+                f'{file} is not a log: expected a JSON object a line, of '
+                f'numbers: `step`, and `loss` where there is `epoch`. Line {number}: '
+                f'{error}.'
             ) from error
         entries.append(entry)
     return entries

@@ -20,6 +20,7 @@ from mmengine.optim import MultiStepLR
 from mmengine.utils.dl_utils.misc import mmcv_full_available
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.visualization.opencv_backend_visualizer import OpencvBackendVisualizer
+from PIL import Image
 from torch import nn
 from torch.torch_version import TorchVersion
 
@@ -428,3 +429,24 @@ def test_a_second_call_changes_nothing():
 
     assert sys.modules['mmcv._ext'] is before
     assert len(torch.serialization.get_safe_globals()) == allowed
+
+
+def test_inference_topdown_takes_the_upright_picture(tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the orientation of a phone held upright
+    Image.new('RGB', (40, 100)).save(tmp_path / 'a.jpg', exif=exif)
+    seen = []
+    mended = compat._upright(lambda *args: seen.append(args))
+    for boxes in (None, [], np.zeros((0, 4))):
+        mended('model', str(tmp_path / 'a.jpg'), boxes, 'xywh')
+    assert seen == [('model', str(tmp_path / 'a.jpg'), [[0, 0, 100, 40]], 'xyxy')] * 3
+    mended('model', 'nowhere.jpg', [[1, 2, 3, 4]], 'xywh')
+    assert seen[-1] == ('model', 'nowhere.jpg', [[1, 2, 3, 4]], 'xywh')
+
+
+def test_inference_topdown_is_mended_wherever_it_is_imported():
+    from mmpose.apis import inference_topdown
+    from mmpose.apis.inference import inference_topdown as same
+
+    assert inference_topdown is same
+    assert inference_topdown.__wrapped__.__module__ == 'mmpose.apis.inference'

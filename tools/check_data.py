@@ -65,7 +65,7 @@ def main() -> None:
         cfg = options.config_with(args.config, args.cfg_options)
         splits = ['train', 'val', 'test']
         data_files.check_data_files(cfg, splits)
-        counts, found = check.survey(cfg, splits, details=True)
+        counts, found = check.survey(cfg, splits)
     for where, numbers in counts.items():
         print(f'{where}: {", ".join(f"{n} {what}" for what, n in numbers.items())}')
     problems = check.config_problems(cfg, splits) + found

@@ -14,7 +14,7 @@ import argparse
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ldcrn_mm.checkpoint import find_checkpoint, weights_only
+from ldcrn_mm.checkpoint import read_checkpoint, weights_only
 from ldcrn_mm.training import check, launch, options, resume
 
 
@@ -73,7 +73,7 @@ def build_config(args: argparse.Namespace) -> Config:
         resume.check_resumable(args.resume)
         cfg.load_from = args.resume
     elif cfg.get('load_from'):
-        find_checkpoint(cfg.load_from)
+        read_checkpoint(cfg.load_from)  # an error in one line
     launch.limit_waiting(cfg)
     check.check(cfg, ['train', 'val'], data=launch.rank(args.launcher) == 0)
     return cfg
@@ -88,10 +88,7 @@ def main() -> None:
     launch.set_launcher(cfg, args.launcher)
     with weights_only():
         runner = Runner.from_cfg(cfg)
-        if cfg.get('load_from'):
-            with options.user_errors():
-                resume.check_weights(runner, cfg.load_from, cfg.resume)
-        runner.register_hook(resume.DropCodeHook())
+        runner.register_hook(resume.CheckpointCheckHook())
         launch.shorten_warm_up(runner)
         with options.run_errors():
             runner.train()

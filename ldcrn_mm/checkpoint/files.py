@@ -63,9 +63,9 @@ def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
         content = _load(source, map_location)
     except (TimeoutError, URLError) as error:
         raise FileNotFoundError(f'cannot download {source}: {error}') from error
-    except OSError:
-        raise
     except Exception as error:  # torch.load raises any type on a broken file
+        if isinstance(error, OSError) and error.filename:
+            raise
         raise ValueError(
             f'`{source}` is broken or not a checkpoint that torch.load reads with '
             f'weights_only=True: {reason(error)}'

@@ -229,6 +229,9 @@ class TopdownInferencer(Pose2DInferencer):
         """
         if batch_size < 1:
             raise ValueError(f'batch_size must be at least 1, got {batch_size}')
+        for name in ('bbox_thr', 'nms_thr'):
+            if not 0 <= kwargs.get(name, 0) <= 1:  # nobody would be found
+                raise ValueError(f'{name} must be in [0, 1], got {kwargs[name]}')
         if out_dir is not None:
             kwargs.setdefault('vis_out_dir', Path(out_dir, 'visualizations'))
             kwargs.setdefault('pred_out_dir', Path(out_dir, 'predictions'))

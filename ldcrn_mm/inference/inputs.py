@@ -88,9 +88,7 @@ class Video:
     def _breaks_off(self, frames: int) -> bool:
         if frames >= (self.num_frames or 0):
             return False
-        if (cut := _is_cut(Path(str(self.source)))) is not None:
-            return cut
-        # In other containers the number is the duration, perhaps of longer sound.
+        # The number may be computed from the duration, perhaps of longer sound.
         duration = self.num_frames / self.fps
         return duration - self.time - 1 / self.fps > max(0.25, 0.02 * duration)
 
@@ -145,7 +143,7 @@ def _open(name: str) -> list[Picture] | Video:
         return [name]
     name.encode()  # an error: OpenCV crashes on names that are not UTF-8
     if not is_file:
-        return Video(name)
+        return [name] if _leads_to_picture(name) else Video(name)
     with Path(name).open('rb') as file:
         is_picture = HEIF.match(file.read(12)) or cv2.haveImageReader(name)
     return [name] if is_picture else Video(name)
@@ -180,6 +178,17 @@ def read_picture(picture: Picture) -> np.ndarray:
         text = f'`{picture}` has {count} pictures. Only the first one is used.'
         warnings.warn(text, InputWarning, stacklevel=2)
     return image
+
+
+def _leads_to_picture(address: str) -> bool:
+    """Whether an address without a picture's suffix has one."""
+    try:
+        with urlopen(address, timeout=TIMEOUT) as answer:
+            kind, start = answer.headers.get_content_type(), answer.read(12)
+    except (HTTPException, OSError, ValueError):
+        return False
+    known = start.startswith((b'\xff\xd8\xff', b'\x89PNG')) or HEIF.match(start)
+    return bool(known) or kind.startswith('image/')
 
 
 def _content(picture: str) -> bytes:
@@ -220,26 +229,6 @@ def _count(source: Path | bytes) -> int:
             return getattr(image, 'n_frames', 1)
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError):
         return 1
-
-
-def _is_cut(file: Path) -> bool | None:
-    """Whether an mp4 or mov ends before its last box does, ``None`` for others."""
-    if not file.is_file():
-        return None
-    with file.open('rb') as content:
-        position, size = 0, file.stat().st_size
-        while position < size:
-            content.seek(position)
-            head = content.read(16)
-            if position == 0 and head[4:8] != b'ftyp':
-                return None
-            length = int.from_bytes(head[:4], 'big')
-            if length == 1:  # it has 64 bits
-                length = int.from_bytes(head[8:], 'big')
-            if length < 8:  # 0: to the end
-                return length != 0
-            position += length
-    return position > size
 
 
 def name_of(index: int, picture: Picture) -> str:

@@ -113,6 +113,7 @@ class Outputs:
         self._frames: list[dict] = []
         self._written = 0  # frames of the drawn video
         self._owners: dict[Path, str] = {}
+        self._full: set[str] = set()  # names of results with the picture's suffix
         # Of pictures that come one after the other, add() does the same.
         self._known = self.video is not None or isinstance(inputs, list)
         sources = inputs if isinstance(inputs, list) else []
@@ -128,7 +129,14 @@ class Outputs:
             self._owners[Path(source).resolve()] = f'the input {source}'
 
     def _claim(self, name: str) -> None:
-        """Takes the files of a picture, which nothing else may have."""
+        """Takes the files of a picture, which nothing else may have.
+
+        Beside ``a.jpg`` those of ``a.heic`` are ``a.heic.jpg`` and ``a.heic.json``.
+        """
+        taken = [self._owners.get(f.resolve(), '') for f in self._files(name) if f]
+        results = [owner for owner in taken if owner.startswith('those of')]
+        if any(path_of(owner).name != path_of(name).name for owner in results):
+            self._full.add(name)
         for file in filter(None, self._files(name)):
             if owner := self._owners.get(file.resolve()):
                 raise ValueError(
@@ -155,10 +163,10 @@ class Outputs:
         Raises:
             OSError: if a file cannot be written.
         """
-        drawing, predictions = self._files(self.video.name if self.video else name)
         if not self._known:
             self._protect(name)
             self._claim(name)
+        drawing, predictions = self._files(self.video.name if self.video else name)
         if self._results:
             path = path_of(name)
             if self.video:
@@ -186,6 +194,8 @@ class Outputs:
     def _files(self, name: str) -> tuple[Path | None, Path | None]:
         """Where a drawing and predictions go."""
         path = path_of(name)
+        if name in self._full:
+            path = path.with_name(f'{path.name}.jpg')
         kept = self.video or path.suffix.lower() in ('.jpg', '.jpeg', '.png')
         drawing = path.name if kept else f'{path.stem}.jpg'
         return (

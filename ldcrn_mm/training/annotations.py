@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
+from copy import deepcopy
 from math import isfinite
 from os.path import exists, join
 from random import Random
@@ -12,17 +13,19 @@ from typing import Any
 import numpy as np
 from mmengine.config import ConfigDict
 from mmpose.datasets.datasets.base import BaseCocoStyleDataset
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS
 from scipy.io import loadmat
 
 PICTURES = 1000  # that are looked for on the disk
 HEAD = [8, 9]  # MPII's upper neck and top of the head
+LARGEST = 1e300
 MISSING = object()
 Rules = Mapping[str, tuple[Callable[[Any], bool], str]]  # a test, what it expects
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and isfinite(value)
+    return isinstance(value, int | float) and -LARGEST < value < LARGEST
 
 
 def _are_numbers(value: Any, count: int | None) -> bool:
@@ -45,13 +48,50 @@ NAMES = (
     lambda value: isinstance(value, list) and all(map(TEXT[0], value)),
     'a list of names',
 )
-POINT = (lambda value: _are_numbers(value, 2), '2 finite numbers: x, y')
+OF_MPII = dict(
+    image=(
+        lambda value: TEXT[0](value) and value.split('.')[0].isdecimal(),
+        'a name that is a number, as in 015601864.jpg',
+    ),
+    center=(lambda value: _are_numbers(value, 2), '2 finite numbers: x, y'),
+    scale=SIZE,
+    joints=(
+        lambda value: (
+            isinstance(value, list)
+            and len(value) == 16
+            and all(_are_numbers(point, 2) for point in value)
+        ),
+        '16 pairs of finite numbers',
+    ),
+    joints_vis=(lambda value: _are_numbers(value, 16), '16 numbers'),
+)
+
+
+def _kind(dataset: ConfigDict) -> Any:
+    kind = dataset.get('type')
+    return DATASETS.get(kind) if isinstance(kind, str) else kind
+
+
+def keypoint_names(dataset: ConfigDict) -> list[str]:
+    """Names of a data set's keypoints, or of what it is combined to.
+
+    Raises:
+        ValueError: its ``metainfo`` is not MMPose's.
+    """
+    meta = dataset.get('metainfo') or getattr(_kind(dataset), 'METAINFO', None)
+    if not meta:
+        return []
+    try:
+        return [*parse_pose_metainfo(deepcopy(meta))['keypoint_id2name'].values()]
+    except Exception as error:  # of any type, as MMPose checks little
+        what = meta.get('from_file', f'{dataset.get("type")}.metainfo')
+        raise ValueError(
+            f'{what} does not describe keypoints as in docs/custom.md: {error!r}'
+        ) from error
 
 
 def inspect_dataset(
-    dataset: ConfigDict,
-    evaluator: Mapping[str, Any] | None = None,
-    details: bool = False,
+    dataset: ConfigDict, evaluator: Mapping[str, Any] | None = None
 ) -> tuple[Counter, list[str]]:
     """Counts what a data set's files hold, and finds what is wrong with them.
 
@@ -59,13 +99,11 @@ def inspect_dataset(
         dataset: config of a data set. Formats other than COCO's and MPII's are not
             looked at.
         evaluator: the ``CocoMetric`` of these annotations, if there is one.
-        details: Whether to count joints outside the picture and duplicates, too.
 
     Returns:
         The counts, and sentences with the file, the annotation and what is expected.
     """
-    kind = dataset.get('type')
-    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+    kind = _kind(dataset)
     root = dataset.get('data_root') or ''
     path = join(root, dataset.get('ann_file') or '')
     reader = getattr(kind, '_load_annotations', None)
@@ -73,50 +111,42 @@ def inspect_dataset(
     is_mpii = getattr(kind, '__name__', '') == 'MpiiDataset'
     if not path.endswith('.json') or '://' in path or not (is_coco or is_mpii):
         return Counter(), []
-    meta = kind._load_metainfo(dataset.get('metainfo'))
-    names = [*meta['keypoint_id2name'].values()]
-    if kind.parse_data_info is not BaseCocoStyleDataset.parse_data_info:
-        names = None  # they are stored in another way
-    counts, problems, pictures = Counter(), [], set()
+    counts: Counter = Counter()
     try:
         content = _load(path)
         if is_mpii:
-            _inspect_mpii(content, dataset, counts, problems, pictures)
+            pictures = _inspect_mpii(content, dataset.get('headbox_file'), counts)
         else:
-            boxes_only = evaluator is None and bool(dataset.get('bbox_file'))
-            left = _inspect_coco(content, names, evaluator, counts, boxes_only)
-            by_id = {image['id']: image for image in content['images']}
-            pictures = {by_id[person['image_id']]['file_name'] for person in left}
-            if details:
-                _count_details(left, by_id, counts)
-        if is_coco and dataset.get('bbox_file') and not problems:
-            _inspect_boxes(dataset.bbox_file, by_id.keys(), problems)
+            names = keypoint_names(dataset)
+            if kind.parse_data_info is not BaseCocoStyleDataset.parse_data_info:
+                names = None  # they are stored in another way
+            boxes = dataset.get('bbox_file')
+            pictures = _inspect_coco(content, names, evaluator, boxes, counts)
+        folder = join(root, dataset.get('data_prefix', {}).get('img', ''))
+        _require_files(folder, sorted(pictures))
     except ValueError as error:
-        problems.append(str(error))
-    folder = join(root, dataset.get('data_prefix', {}).get('img', ''))
-    missing = _missing_pictures(folder, sorted(pictures))
-    counts['missing pictures'] = len(missing)
-    if missing:
-        problems.append(f'{len(missing)} pictures are missing, such as {missing[0]}')
-    return counts, [f'{path}: {problem}' for problem in problems]
+        return counts, [f'{path}: {error}']
+    return counts, []
 
 
 def _load(path: str) -> Any:
     with open(path, encoding='utf-8') as file:
         try:
             return json.load(file)
-        except ValueError as error:
+        except (RecursionError, ValueError) as error:
             raise ValueError(f'this is not JSON: {error}') from error
 
 
-def _require_list(value: Any, what: str) -> list:
-    if not isinstance(value, list) or not value:
-        raise ValueError(f'expected a list of {what}, got {short(value)}')
-    return value
+def _require(
+    records: Any, what: str, rules: Rules, optional: Sequence[str] = ()
+) -> list[dict]:
+    """The records, which keep the rules.
 
-
-def _require(records: list, what: str, rules: Rules, optional: Sequence[str]) -> None:
-    """Raises ``ValueError`` for records that break the rules, once for each rule."""
+    Raises:
+        ValueError: names the first of those that break a rule, for each rule.
+    """
+    if not isinstance(records, list) or not records:
+        raise ValueError(f'expected a list of {what}, got {short(records)}')
     wrong: dict[str, list[str]] = {}
     for i, record in enumerate(records):
         if not isinstance(record, dict):
@@ -140,6 +170,7 @@ def _require(records: list, what: str, rules: Rules, optional: Sequence[str]) ->
                 for rule, found in wrong.items()
             )
         )
+    return records
 
 
 def _require_unique(records: list[dict], what: str) -> None:
@@ -155,56 +186,45 @@ def _inspect_coco(
     content: Any,
     names: list[str] | None,
     evaluator: Mapping[str, Any] | None,
+    bbox_file: str | None,
     counts: Counter,
-    boxes_only: bool,
-) -> list[dict]:
-    """Counts, and returns the people that MMPose takes."""
+) -> set[str]:
+    """Counts, and returns the names of the pictures that MMPose reads."""
     if not isinstance(content, dict):
         raise ValueError(f"expected COCO's dict, got {short(content)}")
-    evaluated = evaluator is not None
-    images = _require_list(content.get('images'), 'images')
-    people = content.get('annotations') or []
-    if people or not boxes_only:  # COCO's test-dev has images alone
-        _require_list(people, 'annotations')
     of_image = dict(id=ID, file_name=TEXT, width=SIZE, height=SIZE)
-    if evaluated and evaluator.get('iou_type') == 'keypoints_crowd':
+    if evaluator and evaluator.get('iou_type') == 'keypoints_crowd':
         of_image['crowdIndex'] = NUMBER
-    _require(images, 'images', of_image, ())
-    optional = ['bbox', 'keypoints', 'area', 'num_keypoints', 'iscrowd']
-    if evaluated and evaluator.get('use_area', True):
-        optional.remove('area')
-    length = names and 3 * len(names)
-    values = f'{length or ""} finite numbers: x, y, v of every keypoint'.lstrip()
-    points = (lambda value: _are_numbers(value, length), values)
-    of_person = dict(id=ID, image_id=ID, category_id=ID, bbox=BOX, keypoints=points)
-    of_person |= dict(area=NUMBER, num_keypoints=ID, iscrowd=NUMBER)
-    _require(people, 'annotations', of_person, optional)
+    images = _require(content.get('images'), 'images', of_image)
     _require_unique(images, 'images')
-    _require_unique(people, 'annotations')
-    _inspect_categories(content, people, names, evaluated)
+    counts['images'] = len(images)
     by_id = {image['id']: image for image in images}
-    counts.update(images=len(images), annotations=len(people))
-    left = [
-        x for x in people if not (why := _left_out(x, by_id)) or counts.update([why])
-    ]
-    counts['people'] = len(left)
-    if not left and not boxes_only:
-        raise ValueError(
-            f'no person is left of {len(people)} annotations '
-            f'({", ".join(f"{n} {why}" for why, n in counts.items() if n)})'
-        )
-    return left
-
-
-def _count_details(left: list[dict], images: dict[int, dict], counts: Counter) -> None:
-    looks = Counter(str([x['image_id'], x['bbox'], x['keypoints']]) for x in left)
-    counts['duplicates'] = len(left) - len(looks)
-    for person in left:
-        image, points = images[person['image_id']], person['keypoints']
-        counts['joints outside the picture'] += sum(
-            v > 0 and not (0 <= x <= image['width'] and 0 <= y <= image['height'])
-            for x, y, v in zip(points[::3], points[1::3], points[2::3])
-        )
+    people = content.get('annotations') or []
+    boxes_only = evaluator is None and bool(bbox_file)
+    left = []
+    if people or not boxes_only:  # COCO's test-dev has images alone
+        optional = ['bbox', 'keypoints', 'area', 'num_keypoints', 'iscrowd']
+        if evaluator is not None and evaluator.get('use_area', True):
+            optional.remove('area')
+        length = names and 3 * len(names)
+        values = f'{length or ""} finite numbers: x, y, v of every keypoint'.lstrip()
+        points = (lambda value: _are_numbers(value, length), values)
+        rules = dict(id=ID, image_id=ID, category_id=ID, bbox=BOX, keypoints=points)
+        rules |= dict(area=NUMBER, num_keypoints=ID, iscrowd=NUMBER)
+        _require(people, 'annotations', rules, optional)
+        _require_unique(people, 'annotations')
+        if 'categories' in content or evaluator is not None:
+            _inspect_categories(content.get('categories'), people, names)
+        reasons = [_left_out(person, by_id) for person in people]
+        left = [person for person, why in zip(people, reasons) if not why]
+        counts['people'] = len(left)
+        counts.update(filter(None, reasons))
+        if not left and not boxes_only:
+            why = ', '.join(f'{n} {why}' for why, n in Counter(reasons).items())
+            raise ValueError(f'no person is left of {len(people)} annotations ({why})')
+    if bbox_file:
+        _inspect_boxes(bbox_file, by_id)
+    return {by_id[person['image_id']]['file_name'] for person in left}
 
 
 def _left_out(person: dict, images: dict[int, dict]) -> str:
@@ -227,12 +247,10 @@ def _left_out(person: dict, images: dict[int, dict]) -> str:
 
 
 def _inspect_categories(
-    content: dict, people: list[dict], names: list[str] | None, evaluated: bool
+    categories: Any, people: list[dict], names: list[str] | None
 ) -> None:
-    if 'categories' not in content and not evaluated:
-        return
-    categories = _require_list(content.get('categories'), 'categories')
-    _require(categories, 'categories', dict(id=ID, keypoints=NAMES), ['keypoints'])
+    rules = dict(id=ID, keypoints=NAMES)
+    categories = _require(categories, 'categories', rules, ['keypoints'])
     unknown = {x['category_id'] for x in people} - {x['id'] for x in categories}
     if unknown:
         raise ValueError(f'annotations have unknown categories: {short(unknown)}')
@@ -247,80 +265,54 @@ def _inspect_categories(
             )
 
 
-def _inspect_mpii(
-    content: Any,
-    dataset: ConfigDict,
-    counts: Counter,
-    problems: list[str],
-    pictures: set[str],
-) -> None:
-    people = _require_list(content, 'people')
-    joints = (
-        lambda value: (
-            isinstance(value, list)
-            and len(value) == 16
-            and all(_are_numbers(point, 2) for point in value)
-        ),
-        '16 pairs of finite numbers',
-    )
-    seen = (lambda value: _are_numbers(value, 16), '16 numbers')
-    image = (
-        lambda value: TEXT[0](value) and value.split('.')[0].isdecimal(),
-        'a name that is a number, as in 015601864.jpg',
-    )
-    rules = dict(image=image, center=POINT, scale=SIZE, joints=joints, joints_vis=seen)
-    _require(people, 'people', rules, ())
+def _inspect_mpii(content: Any, headbox_file: str | None, counts: Counter) -> set[str]:
+    """Counts, and returns the names of the pictures."""
+    people = _require(content, 'people', OF_MPII)
     points = np.array([person['joints'] for person in people])
-    left = points.max((1, 2)) > 0
-    counts.update({'people': left.sum(), 'without keypoints': (~left).sum()})
-    pictures.update(person['image'] for person in people)
-    counts['images'] = len(pictures)
-    if not left.any():
+    has_points = points.max((1, 2)) > 0
+    pictures = {person['image'] for person in people}
+    counts.update(images=len(pictures), people=int(has_points.sum()))
+    if not has_points.any():
         raise ValueError('no person has keypoints')
-    if dataset.get('headbox_file'):
-        _inspect_heads(dataset.headbox_file, points, people, problems)
+    if headbox_file:
+        seen = np.array([person['joints_vis'] for person in people])[:, HEAD].all(1)
+        _inspect_heads(headbox_file, points[:, HEAD].mean(1), seen)
+    return pictures
 
 
-def _inspect_heads(
-    path: str, points: np.ndarray, people: list[dict], problems: list[str]
-) -> None:
+def _inspect_heads(path: str, middles: np.ndarray, seen: np.ndarray) -> None:
     """MMPose takes the sizes of heads by place. So the boxes must be of these heads."""
     heads = loadmat(path)['headboxes_src'].transpose(2, 0, 1)  # (N, 2, 2), corners
-    if len(heads) != len(people):
-        problems.append(f'{len(people)} people, but {path} has {len(heads)} heads')
-        return
-    seen = np.array([person['joints_vis'] for person in people])[:, HEAD].all(1)
-    corners = np.stack([heads.min(1), heads.max(1)])
-    margin = corners[1] - corners[0]
-    middle = points[:, HEAD].mean(1)
-    inside = (middle > corners[0] - margin) & (middle < corners[1] + margin)
-    wrong = np.flatnonzero(seen & ~inside.all(1))
+    if len(heads) != len(middles):
+        raise ValueError(f'{len(middles)} people, but {path} has {len(heads)} heads')
+    margin = 1.5 * np.abs(heads[:, 1] - heads[:, 0])
+    away = ~(np.abs(middles - heads.mean(1)) <= margin).all(1)  # true for NaN
+    wrong = np.flatnonzero(seen & away)
     if len(wrong) > 0.2 * seen.sum():
-        problems.append(
-            f'the heads of {path} are of other people, the first at place {wrong[0]} '
-            f'({people[wrong[0]]["image"]}): both files must have the same order'
+        raise ValueError(
+            f'the heads of {path} are of other people, the first at place {wrong[0]}: '
+            'both files must have the same order'
         )
 
 
-def _inspect_boxes(path: str, images: Container[int], problems: list[str]) -> None:
-    boxes = _require_list(_load(path), 'detections')
+def _inspect_boxes(path: str, images: Container[int]) -> None:
     rules = dict(image_id=ID, category_id=ID, score=NUMBER)
     rules['bbox'] = (lambda value: _are_numbers(value, None) and len(value) > 3, BOX[1])
     try:
-        _require(boxes, 'detections', rules, ())
+        boxes = _require(_load(path), 'detections', rules)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
     unknown = [b['image_id'] for b in boxes if b['image_id'] not in images]
     if unknown:
-        problems.append(f'{path} has boxes of unknown images, such as {unknown[0]}')
+        raise ValueError(f'{path} has boxes of unknown images, such as {unknown[0]}')
     if not any(box['category_id'] == 1 for box in boxes):
-        problems.append(f'{path} has no box of category 1, which MMPose takes')
+        raise ValueError(f'{path} has no box of category 1, which MMPose takes')
 
 
-def _missing_pictures(folder: str, names: list[str]) -> list[str]:
-    """Those of at most ``PICTURES`` names that are no files."""
-    if '://' in folder:
-        return []
+def _require_files(folder: str, names: list[str]) -> None:
+    """Looks for at most ``PICTURES`` of the pictures."""
     if len(names) > PICTURES:
         names = Random(0).sample(names, PICTURES)
-    return [path for name in names if not exists(path := join(folder, name))]
+    missing = [path for name in names if not exists(path := join(folder, name))]
+    if missing and '://' not in folder:
+        raise ValueError(f'{len(missing)} pictures are missing, such as {missing[0]}')

@@ -5,13 +5,14 @@ import difflib
 import inspect
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from os.path import isabs, join, realpath
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmpose.registry import HOOKS, METRICS
 
-from .annotations import inspect_dataset
+from .annotations import inspect_dataset, keypoint_names
 from .data_files import check_data_files, datasets, evaluators
 from .launch import type_name
 from .options import FIELDS, copies_of, names_in
@@ -54,9 +55,7 @@ def check(cfg: Config, splits: Sequence[str], data: bool = True) -> None:
         )
 
 
-def survey(
-    cfg: Config, splits: Sequence[str], details: bool = False
-) -> tuple[dict[str, Counter], list[str]]:
+def survey(cfg: Config, splits: Sequence[str]) -> tuple[dict[str, Counter], list[str]]:
     """What the annotation files hold, by config key, and what is wrong with them."""
     counts: dict[str, Counter] = {}
     problems: list[str] = []
@@ -68,7 +67,7 @@ def survey(
         ]
         for where, dataset in datasets(cfg, split):
             evaluator = coco[0] if coco and split != 'train' else None
-            counts[where], found = inspect_dataset(dataset, evaluator, details)
+            counts[where], found = inspect_dataset(dataset, evaluator)
             problems += [problem for problem in found if problem not in problems]
     return counts, problems
 
@@ -77,6 +76,7 @@ def config_problems(cfg: Config, splits: Sequence[str]) -> list[str]:
     """Sentences on settings that disagree, that nothing reads or that cannot work."""
     return [
         *_sizes(cfg, splits),
+        *_keypoints(cfg, splits),
         *_stale_variables(cfg),
         *_numbers(cfg, splits),
         *_best(cfg, splits),
@@ -101,6 +101,14 @@ def _sizes(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
     decoder = head.get('decoder')
     if not isinstance(decoder, dict):
         return
+    maps = decoder.get('heatmap_size')
+    if maps and type_name({'type': ''} | head) == 'LDCRNHead':
+        expected = tuple(side // 4 for side in decoder.input_size)
+        if tuple(maps) != expected and 'deconv_out_channels' not in head:
+            yield (
+                f'model.head.decoder.heatmap_size is {tuple(maps)}, but must be '
+                f'{expected}: LDCRN returns a quarter of the input_size.'
+            )
     for split in splits:
         loader = cfg.get(f'{split}_dataloader') or {}
         for key, part in _walk(loader.get('dataset'), f'{split}_dataloader.dataset'):
@@ -116,7 +124,10 @@ def _sizes(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
 def _differ(part: dict, decoder: dict, names: list[str], key: str) -> Iterator[str]:
     for name in names:
         if name in part and name in decoder:
-            own, other = (_plain(x[name]) for x in (part, decoder))
+            both = (
+                type_name(x) if name == 'type' else x[name] for x in (part, decoder)
+            )
+            own, other = (tuple(x) if isinstance(x, list) else x for x in both)
             if own != other:
                 yield (
                     f'{key}.{name} is {own}, but model.head.decoder.{name} is {other}. '
@@ -124,8 +135,39 @@ def _differ(part: dict, decoder: dict, names: list[str], key: str) -> Iterator[s
                 )
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, list | tuple) else value
+def _keypoints(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
+    """A head for another number of keypoints than a data set has."""
+    head = cfg.get('model', {}).get('head') or {}
+    decoder = head.get('decoder')
+    if not isinstance(decoder, dict) or 'input_size' not in decoder:
+        return  # for poses in 3D `out_channels` is 3
+    maps = 3 if decoder.get('heatmap_type') == 'combined' else 1
+    name = 'out_channels' if 'out_channels' in head else 'num_joints'
+    try:
+        counts = [*chain(*(_counted(cfg, split) for split in splits))]
+    except ValueError as error:
+        yield str(error)
+        return
+    for where, count in counts:
+        if count and head.get(name, count * maps) != count * maps:
+            yield (
+                f'model.head.{name} is {head[name]}, but must be {count * maps} for '
+                f'the {count} keypoints of {where} (its type or metainfo).'
+            )
+
+
+def _counted(cfg: Config, split: str) -> Iterator[tuple[str, int]]:
+    """(config key, number of keypoints) of the data sets of a split."""
+    whole = (cfg.get(f'{split}_dataloader') or {}).get('dataset') or {}
+    if 'datasets' in whole:  # CombinedDataset, whose parts are converted
+        yield f'{split}_dataloader.dataset', len(keypoint_names(whole))
+        return
+    for where, dataset in datasets(cfg, split):
+        steps = [step for _, step in _walk(dataset.get('pipeline'), '')]
+        counts = [
+            x.num_keypoints for x in steps if x.get('type') == 'KeypointConverter'
+        ]
+        yield where, counts[-1] if counts else len(keypoint_names(dataset))
 
 
 def _stale_variables(cfg: Config) -> Iterator[str]:

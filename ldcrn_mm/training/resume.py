@@ -6,7 +6,7 @@ import re
 import socket
 import time
 from bisect import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,17 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import HistoryBuffer
+from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpose.registry import HOOKS
+from torch import Tensor
 
 from ..checkpoint import load_weights, read_checkpoint
 from ..checkpoint.files import plain, require_backbone, require_finite, tensors_in
+from .options import user_errors
 
 RECORD = 'last_validation'  # beside MMEngine's last_checkpoint
+KINDS = {'adam_lr', 'alpha', 'betas', 'momentum', 'nesterov', 'rho'}  # of optimizers
 # What the last part of a metric's name says of it
 ERRORS = re.compile(r'(EPE|NME|MPJ[PV]E|MRRPE|loss|error)[^/]*$', re.IGNORECASE)
 SCORES = re.compile(r'(\bm?A[PR]\b|PCK|AUC|acc)[^/]*$', re.IGNORECASE)
@@ -52,13 +56,13 @@ def lock(work_dir: str, patience: float = 5) -> None:
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 return
-        if time.monotonic() > end:
-            raise ValueError(
-                f'{work_dir} is in use by another training '
-                f'({os.read(file, 300).decode()}). Choose another folder with '
-                '--work-dir, or end that training.'
-            )
-        time.sleep(0.2)
+            if time.monotonic() > end:
+                raise ValueError(
+                    f'{work_dir} is in use by another training '
+                    f'({os.read(file, 300).decode()}). Choose another folder with '
+                    '--work-dir, or end that training.'
+                ) from error
+            time.sleep(0.2)
     os.ftruncate(file, 0)
     os.write(file, f'process {os.getpid()} on {socket.gethostname()}'.encode())
 
@@ -114,7 +118,8 @@ def check_resumable(source: str) -> None:
     """
     checkpoint = read_checkpoint(source)
     missing = {'optimizer', 'param_schedulers', 'message_hub'} - checkpoint.keys()
-    missing |= {'epoch', 'iter'} - (checkpoint.get('meta') or {}).keys()
+    meta = checkpoint.get('meta')
+    missing |= {'epoch', 'iter'} - (meta.keys() if isinstance(meta, dict) else set())
     if missing:
         raise ValueError(
             f'cannot resume from `{source}`: it has no {", ".join(sorted(missing))}. '
@@ -124,55 +129,72 @@ def check_resumable(source: str) -> None:
         )
 
 
-def check_weights(runner: Runner, source: str, resume: bool) -> None:
-    """Refuses a checkpoint whose weights do not fit the model or are not finite.
+class CheckpointCheckHook(Hook):
+    """Checks what MMEngine has read before it loads it, and removes code from it.
 
-    MMEngine only warns. A run that is resumed needs all weights, and a new one those of
-    the backbone.
+    MMEngine only warns about weights that do not fit. A run that is resumed needs all
+    weights, and a new one those of the backbone. The others start anew, also in
+    averages of weights.
+
+    ``Runner.resume`` runs ``meta['config']`` as Python. MMPose's inferencers run the
+    message hub's ``cfg``, which a resumed run would save again.
 
     Raises:
-        ValueError: says what does not fit.
+        SystemExit: weights do not fit the model, or are not finite.
     """
-    checkpoint = read_checkpoint(source)
-    if resume:
-        load_weights(runner.model, checkpoint, source)
-        averages = checkpoint.get('ema_state_dict')
-        if averages:
-            require_finite(tensors_in(averages, source), source)
-        return
-    new = require_backbone(runner.model, checkpoint, source)
+
+    priority = 'HIGHEST'  # before averages are taken from it
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Called before anything is loaded or resumed."""
+        (checkpoint.get('meta') or {}).pop('config', None)
+        hub = checkpoint.get('message_hub') or {}
+        hub.get('runtime_info', {}).pop('cfg', None)
+        with user_errors():
+            if runner._resume:
+                load_weights(runner.model, checkpoint, runner._load_from)
+                if averages := checkpoint.get('ema_state_dict'):
+                    averages = tensors_in(averages, 'ema_state_dict')
+                    require_finite(averages, runner._load_from)
+                _check_optimizer(runner, checkpoint)
+            else:
+                checkpoint['state_dict'] = _fitting(runner, checkpoint)
+
+
+def _fitting(runner: Runner, checkpoint: dict[str, Any]) -> Mapping[str, Tensor]:
+    """The model's weights, from the checkpoint where they fit."""
+    model, source = runner.model, runner._load_from
+    model = model.module if is_model_wrapper(model) else model
+    new = require_backbone(model, checkpoint, source)
     if new:
         runner.logger.warning(
             f'{len(new)} weights are not loaded from {source} and start anew, such as '
             f'{new[0]}.'
         )
+    state = tensors_in(checkpoint.get('state_dict', checkpoint), source)
+    own = model.state_dict()
+    own.update({n: state[n] for n in (own.keys() & state.keys()) - {*new}})
+    own._metadata = state._metadata
+    return own
 
 
-class DropCodeHook(Hook):
-    """Removes from loaded checkpoints the configs that others run as Python.
-
-    ``Runner.resume`` runs ``meta['config']``. MMPose's inferencers run the message
-    hub's ``cfg``, which a resumed run would save again.
-    """
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Called before anything is resumed."""
-        if runner._resume:
-            _warn_of_other_lr(runner, checkpoint)
-        (checkpoint.get('meta') or {}).pop('config', None)
-        hub = checkpoint.get('message_hub') or {}
-        hub.get('runtime_info', {}).pop('cfg', None)
-
-
-def _warn_of_other_lr(runner: Runner, checkpoint: dict[str, Any]) -> None:
-    """Says that the learning rate of the checkpoint replaces another in the config."""
-    new, old = (
-        [group.get('initial_lr', group['lr']) for group in groups]
-        for groups in (
-            runner.optim_wrapper.param_groups,
-            checkpoint['optimizer']['param_groups'],
+def _check_optimizer(runner: Runner, checkpoint: dict[str, Any]) -> None:
+    """Refuses the state of another optimizer, and warns of another learning rate."""
+    both = runner.optim_wrapper.state_dict(), checkpoint['optimizer']
+    if not all('param_groups' in state for state in both):
+        return  # several optimizers
+    both = [state['param_groups'] for state in both]
+    kinds = [
+        [(len(group['params']), KINDS & group.keys()) for group in groups]
+        for groups in both
+    ]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f'`{runner._load_from}` has the state of another optimizer than the '
+            "config's, or of other groups of weights. Resume with the config of that "
+            'training, or start anew with load_from.'
         )
-    )
+    new, old = ([group.get('initial_lr', group['lr']) for group in x] for x in both)
     if new != old:
         runner.logger.warning(
             f'The learning rate of the config, {new[0]:g}, is ignored: the run goes on '
@@ -220,7 +242,6 @@ class SafeCheckpointHook(CheckpointHook):
         for leftover in Path(self.out_dir).glob('*.pth.*.partial'):
             leftover.unlink(missing_ok=True)
         info = runner.message_hub.runtime_info
-        self._remove_replaced(info)
         # So that MMEngine saves it again if the validation finds it the best
         self.last_ckpt = info.get('last_ckpt')
         if validation_is_missing(runner):
@@ -233,12 +254,15 @@ class SafeCheckpointHook(CheckpointHook):
             vars(self).update(rule_keys(metrics))
         info = runner.message_hub.runtime_info
         before = self._best_paths(info)
-        runner.message_hub.update_info('replaced', [*before.values()])
         # MMEngine does not remove what it does not know
         self._set_best_paths(dict.fromkeys(before))
         super().after_val_epoch(runner, metrics)
-        self._set_best_paths(self._best_paths(info))
-        self._remove_replaced(info)
+        after = self._best_paths(info)
+        self._set_best_paths(after)
+        for name in _names(before) - _names(after):
+            path = self.file_backend.join_path(self.out_dir, name)
+            if is_main_process() and self.file_backend.isfile(path):
+                self.file_backend.remove(path)
         note_validation(runner)
 
     def before_save_checkpoint(
@@ -284,17 +308,9 @@ class SafeCheckpointHook(CheckpointHook):
         else:
             self.best_ckpt_path_dict = paths
 
-    def _remove_replaced(self, info: dict[str, Any]) -> None:
-        """Removes what was the best before, also if a kill prevented it."""
-        best = _names(self._best_paths(info).values())
-        for name in _names(info.get('replaced', ())) - best:
-            path = self.file_backend.join_path(self.out_dir, name)
-            if is_main_process() and self.file_backend.isfile(path):
-                self.file_backend.remove(path)
 
-
-def _names(paths: Iterable[str | None]) -> set[str]:
-    return {os.path.basename(path) for path in paths if path}
+def _names(paths: dict[str, str | None]) -> set[str]:
+    return {os.path.basename(path) for path in paths.values() if path}
 
 
 def rule_keys(metrics: Iterable[str]) -> dict[str, list[str]]:

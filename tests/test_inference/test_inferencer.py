@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -81,10 +82,19 @@ class TestBoxes:
         assert_same(found, inference_topdown(network, picture, BOXES))
         assert sizes == batches
 
-    @pytest.mark.parametrize('size', [0, -1])
-    def test_a_batch_has_people(self, inferencer, picture, size):
-        with pytest.raises(ValueError, match='batch_size'):
-            inferencer(picture, batch_size=size)
+    @pytest.mark.parametrize(
+        ('name', 'value'),
+        [
+            *(('batch_size', size) for size in (0, -1)),
+            *(('bbox_thr', score) for score in (30, -1, float('nan'))),
+            ('nms_thr', 1.5),
+        ],
+    )
+    def test_numbers_with_which_nobody_would_be_found(
+        self, inferencer, picture, name, value
+    ):
+        with pytest.raises(ValueError, match=f'{name} must .* got {value}'):
+            inferencer(picture, **{name: value})
 
     def test_without_boxes_the_whole_picture_is_the_box(
         self, inferencer, network, picture
@@ -272,6 +282,19 @@ class TestPictures:
         (folder / 'b.png').rename(other / 'a.jpg')
         with pytest.raises(ValueError, match=r'would replace those of .*a\.jpg'):
             inferencer([folder / 'a.jpg', other / 'a.jpg'], **{option: tmp_path / 'o'})
+
+    @pytest.mark.parametrize('streamed', [False, True])
+    def test_pictures_of_one_stem_are_told_apart(
+        self, inferencer, folder, tmp_path, streamed
+    ):
+        (folder / 'b.png').rename(folder / 'a.bmp')
+        shutil.copy(folder / 'a.jpg', folder / 'a.png')
+        inputs = sorted(folder.iterdir(), reverse=True)
+        run(inferencer, iter(inputs) if streamed else inputs, out_dir=tmp_path / 'out')
+        names = ['a.bmp.json', 'a.jpg.json', 'a.json']
+        assert names_in(tmp_path / 'out/predictions') == names
+        names = ['a.bmp.jpg', 'a.jpg.jpg', 'a.png']
+        assert names_in(tmp_path / 'out/visualizations') == names
 
     def test_results_never_replace_an_input(self, inferencer, folder, video, tmp_path):
         visualizations = tmp_path / 'out/visualizations'

@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 import sys
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -221,6 +222,29 @@ def test_among_pictures_the_first_frame_and_a_warning(tmp_path, name):
     file = animation(tmp_path / name)
     with pytest.warns(InputWarning, match='4 pictures'):
         assert read_picture(*open_inputs([file])).mean() < 2
+
+
+@pytest.mark.parametrize(
+    ('content', 'kind'),
+    [
+        (heif(b'heic'), 'application/octet-stream'),
+        (b'\xff\xd8\xff', 'application/octet-stream'),
+        (b'\x89PNG', 'text/plain'),
+        (b'anything', 'image/webp'),
+    ],
+)
+def test_an_address_without_a_suffix_may_lead_to_a_picture(
+    web, tmp_path, monkeypatch, content, kind
+):
+    monkeypatch.setattr(SimpleHTTPRequestHandler, 'guess_type', lambda *_: kind)
+    (tmp_path / 'photo').write_bytes(content)
+    assert open_inputs(f'{web}/photo?size=9') == [f'{web}/photo?size=9']
+
+
+def test_an_address_without_a_suffix_may_lead_to_a_video(web, tmp_path, camera):
+    (tmp_path / 'clip').write_bytes(b'\0\0\0\x18ftypisom')
+    for address in (f'{web}/clip', f'{web}/nowhere'):
+        assert isinstance(open_inputs(address), Video)
 
 
 def test_a_server_that_does_not_answer(monkeypatch):

@@ -30,7 +30,7 @@ def coco(tmp_path):
     for i in (1, 2, 3):
         (tmp_path / f'{i}.jpg').touch()
 
-    def inspect(change=lambda content: None, details=False, evaluator=None, **settings):
+    def inspect(change=lambda content: None, evaluator=None, **settings):
         images = [
             dict(id=i, file_name=f'{i}.jpg', width=64, height=64) for i in (1, 2, 3)
         ]
@@ -46,7 +46,7 @@ def coco(tmp_path):
         dataset = dict(
             type='CocoDataset', data_root=str(tmp_path), ann_file='people.json'
         )
-        return inspect_dataset(ConfigDict(dataset | settings), evaluator, details)
+        return inspect_dataset(ConfigDict(dataset | settings), evaluator)
 
     return inspect
 
@@ -75,6 +75,7 @@ def of_category(**changes):
     ('change', 'words'),
     [
         (lambda _: 'no json', ['not JSON']),
+        (lambda _: '[' * 100_000, ['not JSON']),
         (lambda _: [1], ['dict', '[1]']),
         (lambda content: content.update(images=[]), ['images']),
         (lambda content: content.update(annotations=None), ['list of annotations']),
@@ -85,6 +86,7 @@ def of_category(**changes):
         (of_image(file_name=None), ['file_name', 'None', '2,']),
         (of_image(width='64'), ['width', "'64'"]),
         (of_image(height=0), ['height']),
+        (of_image(height=10**400), ['height']),
         (without('images', 'width'), ['width', '2, got none']),
         (of_person(id='two'), ['id must be', "'two'"]),
         (of_person(id=1), ['ids of annotations', 'such as 1']),
@@ -133,15 +135,10 @@ def test_what_is_wrong_is_named(coco, tmp_path, change, words):
         (without('annotations', 'area'), dict(people=3)),
         (lambda content: content.pop('categories') and None, dict(people=3)),
         (of_category(keypoints=['a'] * 17), dict(people=3)),
-        (of_person(keypoints=[99, 9, 2] * 17), {'joints outside the picture': 17}),
-        (
-            lambda content: content['annotations'].append(person(1, id=4)),
-            dict(people=4, duplicates=1),
-        ),
     ],
 )
 def test_what_mmpose_leaves_out_is_counted(coco, change, count):
-    counts, problems = coco(change, details=True)
+    counts, problems = coco(change)
 
     assert not problems
     assert dict(counts).items() >= count.items()

@@ -29,11 +29,15 @@ def problems(root, tmp_path):
 @pytest.mark.parametrize(
     ('settings', 'words'),
     [
-        ({f'{VAL}.pipeline.2.input_size': (192, 250)}, [VAL, '[192, 250]', 'decoder']),
+        ({f'{VAL}.pipeline.2.input_size': (192, 250)}, [VAL, '(192, 250)', 'decoder']),
         ({f'{TRAIN}.pipeline.5.input_size': (96, 128)}, [f'{TRAIN}.pipeline.5']),
         ({f'{TRAIN}.pipeline.6.encoder.heatmap_size': (24, 32)}, ['encoder.heat']),
+        ({'model.head.decoder.heatmap_size': (24, 32)}, ['decoder.heat', '(48, 64)']),
         ({f'{TRAIN}.pipeline.6.encoder.sigma': 3}, ['sigma is 3', 'sigma is 2']),
         ({f'{TRAIN}.pipeline.6.encoder.type': 'UDPHeatmap'}, ['encoder.type']),
+        ({'model.head.out_channels': 5}, ['out_channels is 5', '17', TRAIN]),
+        ({f'{VAL}.type': 'MpiiDataset'}, ['is 17', '16', VAL]),
+        ({f'{TRAIN}.metainfo': dict(from_file='x.py')}, ['x.py']),
         ({'train_cfg.val_interval': 0}, ['train_cfg.val_interval', 'got 0']),
         ({'train_dataloader.batch_size': 0}, ['train_dataloader.batch_size']),
         ({'default_hooks.checkpoint.save_best': 'PCK'}, ["'PCK'", 'coco/AP']),
@@ -59,8 +63,9 @@ def test_settings_that_cannot_be_right(problems, settings, words):
 def test_one_size_changed_in_the_decoder_is_found_everywhere(problems):
     found = problems({'model.head.decoder.input_size': (96, 128)})
 
-    assert len(found) == 4  # three crops and the encoder
-    assert all('model.head.decoder.input_size' in problem for problem in found)
+    assert len(found) == 5  # its heatmaps, three crops and the encoder
+    named = ['model.head.decoder.input_size' in problem for problem in found]
+    assert sum(named) == 4
 
 
 @pytest.mark.parametrize(
@@ -97,6 +102,37 @@ def test_a_variable_that_changes_nothing(problems, lines, name):
 )
 def test_what_is_right(problems, lines):
     assert problems(lines=lines) == []
+
+
+CONVERTER = "dict(type='KeypointConverter', num_keypoints={}, mapping=[(0, 0)])"
+AIC = f"dict(type='AicDataset', pipeline=[{CONVERTER}])"  # which has 14 keypoints
+
+
+@pytest.mark.parametrize(
+    ('lines', 'count'),
+    [
+        (f'dict(_delete_=True, **{AIC.format(17)})', None),
+        (f'dict(_delete_=True, **{AIC.format(12)})', 12),
+        ("dict(_delete_=True, type='AicDataset')", 14),
+        (
+            "dict(_delete_=True, type='CombinedDataset', metainfo=dict(from_file="
+            f"'configs/_base_/datasets/coco.py'), datasets=[{AIC.format(17)}])",
+            None,
+        ),
+    ],
+)
+def test_keypoints_that_are_converted(problems, lines, count):
+    found = problems(lines=f'train_dataloader = dict(dataset={lines})')
+
+    assert len(found) == bool(count)
+    assert not count or f'out_channels is 17, but must be {count}' in found[0]
+
+
+def test_combined_heatmaps_have_three_maps_for_each_keypoint(problems):
+    udp = dict(type='UDPHeatmap', heatmap_type='combined')
+    changes = {f'model.head.decoder.{name}': value for name, value in udp.items()}
+    (_, problem, *_) = problems(changes, splits=['train'])
+    assert 'is 17, but must be 51' in problem
 
 
 def test_nested_data_sets_are_looked_into(problems):

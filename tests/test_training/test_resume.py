@@ -18,7 +18,7 @@ from torch.torch_version import TorchVersion
 
 from ldcrn_mm.training import SafeCheckpointHook
 from ldcrn_mm.training.resume import (
-    DropCodeHook,
+    CheckpointCheckHook,
     check_fresh,
     check_resumable,
     last_checkpoint,
@@ -100,12 +100,16 @@ def train(
     kill_after=None,
     hook=(),
     lr=0.1,
+    load_from=None,
+    hooks=(),
+    optimizer=None,
     **loop_changes,
 ):
     """Four epochs or iterations. Returns those that ended with a validation."""
     data = dict(batch_size=1, sampler=dict(type='DefaultSampler'))
     saving = dict(type='SafeCheckpointHook', interval=1, by_epoch=loop == 'epoch')
     watch = Watch(loop, kill_after)
+    start = str(load_from or resume) if load_from or resume else None
     runner = Runner(
         Model(),
         str(folder),
@@ -115,14 +119,15 @@ def train(
         | loop_changes,
         val_cfg=dict(),
         val_evaluator=Evaluator(Score()),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=lr, momentum=0.9)),
+        optim_wrapper=optimizer
+        or dict(optimizer=dict(type='SGD', lr=lr, momentum=0.9)),
         param_scheduler=dict(type='MultiStepLR', milestones=[3]),
         default_hooks=dict(
             checkpoint=saving | dict(max_keep_ckpts=2, save_best='AP') | dict(hook),
             logger=None,
         ),
-        custom_hooks=[watch, DropCodeHook()],
-        load_from=(last_checkpoint(str(folder)) if resume is True else resume) or None,
+        custom_hooks=[watch, *hooks, CheckpointCheckHook()],
+        load_from=last_checkpoint(str(folder)) if resume is True else start,
         resume=bool(resume),
         experiment_name=f'{folder}{id(watch)}',
         log_level='ERROR',
@@ -183,7 +188,9 @@ def test_a_run_killed_at_any_change_of_a_file_loses_nothing(tmp_path, loop):
         validated += train(folder, loop, resume=last is not None)
 
         assert {*validated} == {1, 2, 3, 4}
-        assert checkpoints(folder) == checkpoints(expected)
+        assert {*checkpoints(folder)} >= {*checkpoints(expected)}
+        # The old best may stay if the kill comes just before its removal.
+        assert len(checkpoints(folder)) <= 4
         for name in checkpoints(expected):
             found, wanted = (torch.load(where / name) for where in (folder, expected))
             for key in {'state_dict', 'optimizer', 'param_schedulers'} & {*wanted}:
@@ -332,7 +339,7 @@ def test_a_checkpoint_without_the_state_of_a_training_is_refused(trained, tmp_pa
     check_resumable(str(trained / 'epoch_4.pth'))
     best = torch.load(trained / 'best_AP_epoch_3.pth')
     published = dict(state_dict=best['state_dict'], meta=None)
-    for content in (best, published):
+    for content in (best, published, published | dict(meta=[1])):
         path = tmp_path / 'weights.pth'
         torch.save(content, path)
         with pytest.raises(ValueError, match=r'no.* optimizer.*load_from=.*weights'):
@@ -400,6 +407,57 @@ def test_a_new_training_takes_no_folder_with_checkpoints(tmp_path, name):
     (tmp_path / name).touch()
     with pytest.raises(ValueError, match=f'{name}.*--resume.*--work-dir'):
         check_fresh(str(tmp_path))
+
+
+@pytest.mark.parametrize('averaged', [False, True])
+@pytest.mark.parametrize('form', ['bare', 'wrapped', 'other head', 'teacher'])
+def test_what_fits_is_loaded_also_into_averages(tmp_path, form, averaged):
+    weights = {'layer.weight': torch.full((1, 1), 7.0), 'layer.bias': torch.zeros(1)}
+    weights = {
+        'wrapped': {f'module.{name}': w for name, w in weights.items()},
+        'other head': weights | {'layer.bias': torch.zeros(3)},
+        'teacher': weights | {'teacher.bias': torch.zeros(3)},
+    }.get(form, weights)
+    torch.save(weights, tmp_path / 'weights.pth')
+    hooks = [dict(type='EMAHook', momentum=1e-9)] if averaged else []
+
+    train(tmp_path / 'work', load_from=tmp_path / 'weights.pth', hooks=hooks, lr=0.0)
+
+    saved = torch.load(tmp_path / 'work' / 'epoch_4.pth')
+    for part in ('state_dict', *(['ema_state_dict'] if averaged else [])):
+        assert saved[part]['module.' * (part != 'state_dict') + 'layer.weight'] == 7
+
+
+@pytest.mark.parametrize(
+    'weights',
+    [
+        {'layer.weight': torch.full((1, 1), torch.nan), 'layer.bias': torch.zeros(1)},
+        {'module.module.layer.weight': torch.ones(1, 1)},
+        {'layer.weight': torch.ones(2, 1), 'layer.bias': torch.ones(1)},
+    ],
+)
+def test_a_run_is_resumed_with_all_its_weights_only(trained, tmp_path, weights):
+    checkpoint = torch.load(trained / 'epoch_3.pth')
+    torch.save(checkpoint | dict(state_dict=weights), tmp_path / 'other.pth')
+
+    with pytest.raises(SystemExit, match=r'other\.pth'):
+        train(tmp_path / 'work', resume=str(tmp_path / 'other.pth'))
+
+
+@pytest.mark.parametrize(
+    'optimizer',
+    [
+        dict(optimizer=dict(type='Adam', lr=0.1)),
+        dict(
+            optimizer=dict(type='SGD', lr=0.1, momentum=0.9),
+            paramwise_cfg=dict(bias_lr_mult=2.0),
+        ),
+    ],
+)
+def test_a_run_with_another_optimizer_is_not_resumed(trained, tmp_path, optimizer):
+    start = trained / 'epoch_3.pth'
+    with pytest.raises(SystemExit, match=r'epoch_3\.pth.*another optimizer'):
+        train(tmp_path / 'work', resume=start, optimizer=optimizer)
 
 
 @pytest.mark.parametrize(('lr', 'said'), [(0.1, False), (0.5, True)])
