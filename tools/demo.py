@@ -25,6 +25,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 from mmengine.logging import MMLogger
 
@@ -73,6 +74,10 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         parser.error('--det-weights needs --det')
     if not (args.show or args.out_dir):
         args.out_dir = 'outputs/demo'
+    if args.out_dir and args.bbox_file:
+        results = Path(args.out_dir, 'results.json').resolve()
+        if results == Path(args.bbox_file).resolve():
+            parser.error(f'{results} would be replaced: choose another --out-dir')
     return args
 
 

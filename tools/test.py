@@ -48,6 +48,8 @@ def parse_args() -> argparse.Namespace:
     options.require_checkpoint(parser, args.checkpoint)
     if is_exported(args.checkpoint) and args.launcher != 'none':
         parser.error('an exported file is tested in one process, without --launcher')
+    if args.badcase and args.launcher != 'none':
+        parser.error('--badcase lists in one process, without --launcher')
     options.require_suffix(parser, args.out, options.METRIC_FILES)
     options.require_suffix(parser, args.dump, options.PREDICTION_FILES)
     for path in filter(None, (args.out, args.dump)):
@@ -81,8 +83,8 @@ def as_list(evaluator: dict | list) -> list:
 def analyze_bad_cases(cfg: Config, show: bool, wait_time: float) -> None:
     """Turns on MMPose's listing of the worst predictions.
 
-    The measure is the head's loss between the coordinates, or the test's metric if the
-    hook's ``metric_type`` is ``'accuracy'``.
+    The measure is the mean squared error of the coordinates, as the head weights it, or
+    the test's metric if the hook's ``metric_type`` is ``'accuracy'``.
     """
     hook = cfg.get('default_hooks', {}).get('badcase')
     if hook is None:
@@ -90,7 +92,10 @@ def analyze_bad_cases(cfg: Config, show: bool, wait_time: float) -> None:
             '--badcase needs a `default_hooks.badcase` in the config: '
             "dict(type='BadCaseAnalysisHook')."
         )
-    measures = {'loss': cfg.model.head.get('loss'), 'accuracy': cfg.test_evaluator}
+    loss = cfg.model.head.get('loss')
+    if loss and launch.type_name(loss) != 'KeypointMSELoss':
+        loss = None  # others do not compare coordinates
+    measures = {'loss': loss, 'accuracy': cfg.test_evaluator}
     measure = hook.get('metric_type', 'loss')
     if measure not in measures:
         raise ValueError(

@@ -203,5 +203,7 @@ def _config(settings: Config) -> str:
 
 def _data(settings: Config, loader: str) -> str:
     dataset = (settings.get(loader) or {}).get('dataset', {})
-    path = join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-    return path or UNKNOWN
+    dataset = dataset.get('dataset', dataset)  # of RepeatDataset
+    parts = dataset.get('datasets', [dataset])  # of CombinedDataset
+    paths = [join(x.get('data_root') or '', x.get('ann_file') or '') for x in parts]
+    return ', '.join(filter(None, paths)) or UNKNOWN

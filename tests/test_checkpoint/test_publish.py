@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.logging import HistoryBuffer
 from mmpose.apis import init_model
@@ -194,7 +195,7 @@ def test_a_tensor_takes_no_more_of_the_file_than_it_needs(published, training):
     assert content_of(result)['state_dict']['b.weight'].tolist() == [3, 4, 5]
 
 
-def test_card_and_metafile_entry(published, training, config):
+def test_card_and_metafile_entry(published, training, config, tmp_path):
     metrics = {3: {'coco/AP': 0.52, 'coco/AP .5': 0.8}, 4: {'coco/AP': 0.9}}
     result = published(config=config, validations=metrics, dtype='fp16')
     (entry,) = yaml.safe_load(result.metafile)
@@ -222,6 +223,15 @@ def test_card_and_metafile_entry(published, training, config):
     for word in ('td-hm_tiny', result.path.name, digest, entry['Config'], 'AP 0.5200',
                  'AP@0.5 0.8000', data.format('train'), 'Licence'):  # fmt: skip
         assert word in result.card
+    combined = Config.fromfile(config)
+    part = combined.train_dataloader.dataset
+    both = dict(type='CombinedDataset', datasets=[part, dict(ann_file='mine.json')])
+    combined.train_dataloader.dataset = dict(type='RepeatDataset', dataset=both)
+    combined.dump(tmp_path / 'combined.py')
+    result = published(config=tmp_path / 'combined.py')
+    assert f"'Training Data': '{data.format('train')}, mine.json'" in str(
+        yaml.safe_load(result.metafile)
+    )
     other = published(config=config, validations={4: {'coco/AP': 0.9}})
     assert 'Validation, before any rounding to fp16: unknown' in other.card
     assert yaml.safe_load(other.metafile)[0]['Results'] is None

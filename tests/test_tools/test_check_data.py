@@ -7,7 +7,7 @@ import pytest
 @pytest.mark.parametrize(
     ('settings', 'status', 'words'),
     [
-        ([], 0, ['train_dataloader.dataset: 4 images', '4 people', '0 duplicates']),
+        ([], 0, ['train_dataloader.dataset: 4 images', '4 people']),
         (['train_cfg.val_interval=0'], 1, ['PROBLEM train_cfg.val_interval']),
     ],
 )

@@ -220,6 +220,7 @@ def test_without_a_checkpoint_the_published_one_looks(run, folder, tmp_path, mod
         (['--bboxes', '1,2,3,4', '--det', 'none'], 'not allowed with'),
         (['--bboxes', '1,2,3,4', '--det-weights', 'x.pth'], 'needs --det'),
         (['--cfg-options', 'model=dict(a=1)'], 'cannot hold a dict'),
+        (['--bbox-file', 'x/results.json', '--out-dir', './x'], 'would be replaced'),
     ],
 )
 def test_wrong_usage(run, folder, capsys, options, message):

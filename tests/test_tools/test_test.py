@@ -84,6 +84,7 @@ def checkpoint(tmp_path):
         ),
         ('some.onnx', [], ['cannot read `', 'some.onnx`']),
         ('some.onnx', ['--launcher', 'pytorch'], ['in one process']),
+        ('some.pth', ['--badcase', '--launcher', 'pytorch'], ['in one process']),
     ],
 )
 def test_what_cannot_be_done_ends_the_program_with_a_reason(
@@ -140,6 +141,7 @@ def test_bad_cases_take_the_window_for_themselves(built):
         (['default_hooks.badcase.metric_type=accuracy'], 'CocoMetric'),
         (['default_hooks.badcase.metric.type=SmoothL1Loss'], 'SmoothL1Loss'),
         (['model.head.loss=None'], None),  # the hook's own
+        (['model.head.loss.type=KLDiscretLoss'], None),
     ],
 )
 def test_bad_cases_are_measured_by_the_loss_or_as_the_config_says(
