@@ -1,4 +1,4 @@
-"""Uses the installed package as its users do, in a folder of its own, in a minute.
+"""Uses the installed package as its users do, in a folder of its own, in some minutes.
 
     python tests/smoke.py
 

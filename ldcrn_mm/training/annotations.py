@@ -219,6 +219,9 @@ def _inspect_coco(
         left = [person for person, why in zip(people, reasons) if not why]
         counts['people'] = len(left)
         counts.update(filter(None, reasons))
+        counts['joints outside the picture'] = _count_outside(left, by_id)
+        different = {(x['image_id'], *x['bbox'], *x['keypoints']) for x in left}
+        counts['duplicates'] = len(left) - len(different)
         if not left and not boxes_only:
             why = ', '.join(f'{n} {why}' for why, n in Counter(reasons).items())
             raise ValueError(f'no person is left of {len(people)} annotations ({why})')
@@ -244,6 +247,16 @@ def _left_out(person: dict, images: dict[int, dict]) -> str:
     if min(x + width, right) <= max(x, 0) or min(y + height, bottom) <= max(y, 0):
         return 'boxes of no area'
     return ''
+
+
+def _count_outside(people: list[dict], images: dict[int, dict]) -> int:
+    count = 0
+    for person in people:
+        image, points = images[person['image_id']], person['keypoints']
+        width, height = image['width'], image['height']
+        for x, y, v in zip(points[::3], points[1::3], points[2::3]):
+            count += v > 0 and not (0 <= x <= width and 0 <= y <= height)
+    return count
 
 
 def _inspect_categories(

@@ -131,6 +131,14 @@ def test_what_is_wrong_is_named(coco, tmp_path, change, words):
         (of_person(iscrowd=1), dict(people=2, crowds=1)),
         (of_person(bbox=[70, 5, 9, 9]), {'people': 2, 'boxes of no area': 1}),
         (of_person(image_id=9), {'people': 2, 'of unknown images': 1}),
+        (of_person(keypoints=[65, 5, 2] * 17), {'joints outside the picture': 17}),
+        (of_person(keypoints=[64, -1, 0] * 17), {'joints outside the picture': 0}),
+        (
+            lambda content: content['annotations'].append(
+                content['annotations'][0] | dict(id=9)
+            ),
+            dict(people=4, duplicates=1),
+        ),
         (without('annotations', 'bbox'), {'people': 2, 'without box or keypoints': 1}),
         (without('annotations', 'area'), dict(people=3)),
         (lambda content: content.pop('categories') and None, dict(people=3)),
