@@ -197,13 +197,16 @@ def to_onnx(
     images = torch.zeros(2, 3, height, width)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # dozens about the exporter itself
-        count = len(_as_tuple(network(images)))
-        names = ['heatmaps'] if count == 1 else [f'output{i}' for i in range(count)]
+        if not decode and getattr(network(images), 'ndim', 0) != 4:
+            raise ValueError(
+                'Only heads that return heatmaps (N, K, H, W) can be exported, got '
+                f'{type(model.head).__name__}.'
+            )
         program = torch.onnx.export(
             network,
             (images,),
             input_names=['images'],
-            output_names=[*DECODED_OUTPUTS] if decode else names,
+            output_names=[*DECODED_OUTPUTS] if decode else ['heatmaps'],
             dynamic_shapes=dict(images={0: torch.export.Dim('batch')}),
             opset_version=opset,
             dynamo=True,
@@ -255,15 +258,17 @@ def check(
     Raises:
         ValueError: if the outputs have different shapes.
     """
-    parts = [_as_tuple(model(one[None], None, mode='tensor')) for one in images]
-    expected = tuple(torch.cat(outputs) for outputs in zip(*parts))
-    found = tuple(torch.from_numpy(each) for each in _as_tuple(runtime(images.numpy())))
+    expected = torch.cat([model(one[None], None, mode='tensor') for one in images])
     keypoints, scores = _decode(model, expected)
+    found = runtime(images.numpy())
     if runtime.decoded:
-        error, moves = _relative_error(found[1], scores), found[0] - keypoints
+        found, found_scores = map(torch.from_numpy, found)
+        error = _relative_error(found_scores, scores)
     else:
-        error = max(_relative_error(*pair) for pair in zip(found, expected))
-        moves = _decode(model, found)[0] - keypoints
+        heatmaps = torch.from_numpy(found)
+        error = _relative_error(heatmaps, expected)
+        found, _ = _decode(model, heatmaps)
+    moves = found - keypoints
     moved = ~(moves.norm(dim=-1) <= 1)  # true for NaN
     limit = TOLERANCES[runtime.precision]
     agrees = math.isfinite(error) and error <= limit
@@ -275,15 +280,9 @@ def check(
     )
 
 
-def _as_tuple(outputs: object) -> tuple:
-    return tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
-
-
-def _decode(
-    model: BasePoseEstimator, outputs: tuple[Tensor, ...]
-) -> tuple[Tensor, Tensor]:
+def _decode(model: BasePoseEstimator, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     """Keypoints (N, K, 2) and scores (N, K) by the codec of the head."""
-    people = model.head.decode(outputs if len(outputs) > 1 else outputs[0])
+    people = model.head.decode(heatmaps)
     keypoints = np.concatenate([person.keypoints for person in people])
     scores = np.concatenate([person.keypoint_scores for person in people])
     return torch.from_numpy(keypoints), torch.from_numpy(scores)

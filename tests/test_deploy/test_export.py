@@ -11,12 +11,11 @@ import onnx
 import openvino
 import pytest
 import torch
-from mmpose.codecs import SimCCLabel
 
 from ldcrn_mm.deploy import open_runtime
 from ldcrn_mm.deploy.export import check, export_network, to_onnx
 
-from .conftest import IMAGES, SUFFIXES, noise, write_graph
+from .conftest import IMAGES, SUFFIXES, write_graph
 
 BOTH = pytest.mark.parametrize('suffix', SUFFIXES)
 
@@ -141,17 +140,15 @@ def peak(y, x, height=16, width=12, value=1):
 
 
 class Model:
-    """An estimator with these outputs for one image each, and the head's decoding."""
+    """An estimator with a heatmap for one image each, and the head's decoding."""
 
-    def __init__(self, head, *outputs, decoder=None):
-        self.head = copy.copy(head)
-        self.head.decoder = decoder or head.decoder
-        self.outputs = [torch.from_numpy(output) for output in outputs]
+    def __init__(self, head, heatmaps):
+        self.head = head
+        self.heatmaps = torch.from_numpy(heatmaps)
 
     def __call__(self, images, data_samples, mode):
         index = int(images[0, 0, 0, 0])
-        one = tuple(output[index : index + 1] for output in self.outputs)
-        return one if len(one) > 1 else one[0]
+        return self.heatmaps[index : index + 1]
 
 
 class Runtime:
@@ -228,12 +225,12 @@ class TestCheck:
         runtime = Runtime(keypoints, factor * scores, precision=precision, decoded=True)
         assert check(model, runtime, self.NUMBERS)[0] is expected
 
-    def test_several_outputs(self, estimator):
-        decoder = SimCCLabel(input_size=(48, 64))
-        outputs = [noise(2, 17, sides, seed=sides).numpy() for sides in (96, 128)]
-        model = Model(estimator.head, *outputs, decoder=decoder)
-        assert check(model, Runtime(*outputs), self.NUMBERS)[0]
-        assert not check(model, Runtime(outputs[0], -outputs[1]), self.NUMBERS)[0]
+    @pytest.mark.parametrize('outputs', [[(2, 17, 96), (2, 17, 128)], [(2, 17, 2)]])
+    def test_only_heatmaps_are_exported(self, estimator, outputs, tmp_path):
+        model = copy.deepcopy(estimator)
+        model.head.forward = lambda _: tuple(map(torch.zeros, outputs))
+        with pytest.raises(ValueError, match=r'heatmaps.*got LDCRNHead'):
+            export_network(model, tmp_path / 'a.onnx')
 
     def test_exception_for_another_shape(self, model):
         with pytest.raises(ValueError, match=r'\(2, 1, 16, 12\).*\(2, 2, 16, 12\)'):
