@@ -1,9 +1,8 @@
 """LDCRN on photographs of everyday life and of sport: the published `ldcrn`.
 
-Starts from the network that learned on LSP extended, and sees all of it again beside
-three times as many people of everyday life, whose keypoints another network found
-(docs/data.md). Half bodies, people cut off, shifts and colours, as photographs have
-them. Validates on people of everyday life. PCK on LSP extended:
+Starts from the network that learned on LSP extended, and sees all of it twice an epoch
+beside people of everyday life, whose keypoints another network found (docs/data.md).
+Half bodies, people cut off, shifts and colours, as photographs have them. Validates on people of everyday life. PCK on LSP extended:
 `tools/test.py configs/ldcrn/td-hm_ldcrn_1xb16-30e_lsp-extended-128x96.py CHECKPOINT`.
 """
 
@@ -23,7 +22,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-# The average reaches back about 300 steps, a third of an epoch.
+# The average reaches back about 300 steps, a quarter of an epoch.
 custom_hooks = [
     *_base_.custom_hooks[:-1],
     dict(
@@ -69,6 +68,7 @@ train_dataloader = dict(
         _delete_=True,
         type='CombinedDataset',
         metainfo=dict(from_file='configs/_base_/datasets/coco.py'),
+        sample_ratio_factor=[2.0, 1.0],
         datasets=[
             dict(
                 type='CocoDataset',
