@@ -2,7 +2,8 @@
 
 Starts from the network that learned on LSP extended, and sees all of it twice an epoch
 beside people of everyday life, whose keypoints another network found (docs/data.md).
-Half bodies, people cut off, shifts and colours, as photographs have them. Validates on people of everyday life. PCK on LSP extended:
+Half bodies, people cut off, shifts and colours, as photographs have them. Validates on
+people of everyday life. PCK on LSP extended:
 `tools/test.py configs/ldcrn/td-hm_ldcrn_1xb16-30e_lsp-extended-128x96.py CHECKPOINT`.
 """
 
