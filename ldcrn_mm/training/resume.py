@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
@@ -244,7 +244,9 @@ class SafeCheckpointHook(CheckpointHook):
         info = runner.message_hub.runtime_info
         # So that MMEngine saves it again if the validation finds it the best
         self.last_ckpt = info.get('last_ckpt')
-        if validation_is_missing(runner):
+        missing = [validation_is_missing(runner)]
+        broadcast_object_list(missing)  # as the first process writes the record
+        if missing[0]:
             runner.val_loop.run()
         note_validation(runner)
 

@@ -9,6 +9,7 @@ import sys
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -103,6 +104,20 @@ def test_a_picture_that_cannot_be_decoded_is_an_error(tmp_path, content):
     (file,) = open_inputs(tmp_path)
     with pytest.raises(ValueError, match=r'broken\.heic` is not a picture'):
         read_picture(file)
+
+
+@pytest.mark.parametrize('error', [SyntaxError, RuntimeError, TypeError, IndexError])
+def test_pillow_may_raise_anything_on_a_damaged_file(
+    tmp_path, picture, monkeypatch, error
+):
+    monkeypatch.setattr(Image, 'open', Mock(side_effect=error))
+    cv2.imwrite(str(tmp_path / 'a.png'), picture)
+    np.testing.assert_array_equal(read_picture(str(tmp_path / 'a.png')), picture)
+    (tmp_path / 'a.gif').write_bytes(b'GIF89a')
+    (tmp_path / 'a.heic').write_bytes(heif(b'heic'))
+    for name in ('a.gif', 'a.heic'):
+        with pytest.raises(ValueError, match=name):
+            read_picture(*open_inputs(tmp_path / name))
 
 
 @pytest.mark.parametrize('given', ['nowhere.jpg', '', '.'])

@@ -222,6 +222,21 @@ def test_a_resumed_run_does_the_validation_that_is_missing(
     assert train(tmp_path, resume=start, **changes) == validated
 
 
+@pytest.mark.parametrize('missing', [False, True])
+def test_the_first_process_says_whether_a_validation_is_missing(
+    trained, tmp_path, monkeypatch, missing
+):
+    monkeypatch.setattr(
+        'ldcrn_mm.training.resume.broadcast_object_list',
+        lambda found: found.__setitem__(0, missing),
+    )
+    if not missing:  # though this process finds no record
+        assert train(tmp_path, resume=trained / 'epoch_4.pth') == []
+        return
+    (tmp_path / 'last_validation').write_text('4')
+    assert train(tmp_path, resume=trained / 'epoch_4.pth') == [4]
+
+
 def test_a_new_run_in_an_old_folder_is_validated_again(tmp_path, monkeypatch):
     train(tmp_path, val_interval=4)
     monkeypatch.setattr(Score, 'SCORES', [2, 1, 4])
