@@ -45,6 +45,7 @@ REQUIREMENTS = [
 EXTRAS = {
     'dev': [
         'codespell>=2.3',
+        'hypothesis>=6.100',
         'pytest>=8.0',
         'ruff>=0.9',
         'tensorboard>=2.16',

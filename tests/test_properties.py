@@ -6,15 +6,13 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from mmengine.config import Config
 
 from ldcrn_mm.inference.boxes import check_boxes, read_boxes
 from ldcrn_mm.inference.outputs import Outputs
 from ldcrn_mm.training.check import config_problems
-
-pytest.importorskip('hypothesis')
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 
 CHECKS = [HealthCheck.function_scoped_fixture]
 settings.register_profile('here', deadline=None, suppress_health_check=CHECKS)
