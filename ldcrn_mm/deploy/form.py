@@ -51,7 +51,7 @@ def deploy_form(
             f'{type(model).__name__} has no DCRM: the deploy form is for LDCRN. '
             'Export other networks without it.'
         )
-    form = copy.deepcopy(model).eval().requires_grad_(False)
+    form = copy.deepcopy(model).eval()
     rule = RULES.get(suffix) if precision == 'fp32' else None
     _rewrite(form, 1 if precision == 'int8' else ALIGNMENT.get(suffix, 1), rule)
     if rule:
@@ -62,6 +62,8 @@ def deploy_form(
 def _rewrite(module: nn.Module, alignment: int, rule: Rule | None) -> None:
     children = list(module.named_children())
     for (name, child), (after, following) in zip(children, [*children[1:], ('', None)]):
+        if child is not getattr(module, name):  # a transition that was taken
+            continue
         if isinstance(child, DCRM):
             if not can_deploy(child):
                 continue
@@ -69,9 +71,8 @@ def _rewrite(module: nn.Module, alignment: int, rule: Rule | None) -> None:
             if isinstance(module, nn.Sequential) and is_transition(following):
                 transition = following
                 setattr(module, after, nn.Identity())
-            deployed = DeployDCRM(child, transition, alignment, rule)
-            setattr(module, name, deployed)
-        elif type(child) is nn.Sequential and child is getattr(module, name):
+            setattr(module, name, DeployDCRM(child, transition, alignment, rule))
+        elif type(child) is nn.Sequential:
             _rewrite(child, alignment, rule)
             setattr(module, name, fold_sequential(child))
         else:
