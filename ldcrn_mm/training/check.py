@@ -1,12 +1,11 @@
 """What is wrong with a config and its data, found before anything is built."""
 
-import ast
 import difflib
 import inspect
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from os.path import isabs, join, realpath
+from os.path import join, realpath
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -15,7 +14,7 @@ from mmpose.registry import HOOKS, METRICS
 from .annotations import inspect_dataset, keypoint_names
 from .data_files import check_data_files, datasets, evaluators
 from .launch import type_name
-from .options import FIELDS, copies_of, names_in
+from .variables import stale_variables
 
 COCO = ['AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)']
 COCO += [name.replace('AP', 'AR') for name in COCO]
@@ -77,7 +76,7 @@ def config_problems(cfg: Config, splits: Sequence[str]) -> list[str]:
     return [
         *_sizes(cfg, splits),
         *_keypoints(cfg, splits),
-        *_stale_variables(cfg),
+        *stale_variables(cfg),
         *_numbers(cfg, splits),
         *_best(cfg, splits),
         *_evaluated_files(cfg, splits),
@@ -168,35 +167,6 @@ def _counted(cfg: Config, split: str) -> Iterator[tuple[str, int]]:
             x.num_keypoints for x in steps if x.get('type') == 'KeypointConverter'
         ]
         yield where, counts[-1] if counts else len(keypoint_names(dataset))
-
-
-def _stale_variables(cfg: Config) -> Iterator[str]:
-    """Variables that a file sets for its bases, which have read theirs already."""
-    files = _texts(cfg)
-    path, text = files[-1]
-    used_before = set().union(*(names_in(text, ast.Load) for _, text in files[:-1]))
-    stale = names_in(text, ast.Store) - names_in(text, ast.Load) - {*FIELDS}
-    for name in sorted(stale & used_before):
-        fields = ((field, cfg.get(field)) for field in FIELDS)
-        value = cfg.get(name)
-        if not any(
-            True for field, part in fields for _ in copies_of(value, field, part)
-        ):
-            yield (
-                f'{path} sets `{name}`, which changes nothing: the file that it '
-                f'inherits has used its own `{name}` already. Set what uses it too.'
-            )
-
-
-def _texts(cfg: Config) -> list[tuple[str, str]]:
-    """(path, text) of a config's files, bases first."""
-    files: list[tuple[str, list[str]]] = [('', [])]
-    for line in cfg.text.splitlines():
-        if isabs(line):
-            files.append((line, []))
-        else:
-            files[-1][1].append(line)
-    return [(path, '\n'.join(lines)) for path, lines in files]
 
 
 def _numbers(cfg: Config, splits: Sequence[str]) -> Iterator[str]:

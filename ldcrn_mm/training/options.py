@@ -1,41 +1,26 @@
 """Command lines of the tools: their common options, and settings of a config."""
 
 import argparse
-import ast
-import difflib
 import errno
-import inspect
 import os
 import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from os.path import isabs, join
+from os.path import join
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
 
 from ..checkpoint import find_checkpoint
 from .launch import type_name
+from .variables import require_effect
 
 PREDICTION_FILES = ('.pkl', '.pickle')
 METRIC_FILES = ('.json', '.yaml', '.yml', *PREDICTION_FILES)
 DICT = re.compile(r"""\bdict\s*\(|\{\s*['"]""")
-# What the runner takes from a config, and what it looks up itself
-FIELDS = [
-    *inspect.signature(Runner).parameters,
-    'activation_checkpointing',
-    'compile',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'sync_bn',
-]
-# What MMPose's inferencers look up, in configs that may lack it
-OF_INFERENCE = ('data_mode', 'dataset_type')
 
 
 class SettingsAction(DictAction):
@@ -204,7 +189,7 @@ def config_with(path: str, settings: dict[str, Any] | None) -> Config:
     """
     cfg = Config.fromfile(path)
     for key, value in (settings or {}).items():
-        _require_effect(cfg, key, f'--cfg-options {key}={value}', path)
+        require_effect(cfg, key, f'--cfg-options {key}={value}', path)
         try:
             cfg.merge_from_dict({key: value})
         except (AttributeError, KeyError, TypeError) as error:
@@ -212,70 +197,6 @@ def config_with(path: str, settings: dict[str, Any] | None) -> Config:
                 f'--cfg-options {key}={value} does not fit {path}: {error.args[0]}'
             ) from error
     return cfg
-
-
-def _require_effect(cfg: Config, key: str, setting: str, path: str) -> None:
-    """Refuses a setting that nothing reads.
-
-    A variable of a config, such as ``data_root``, is copied into other values while
-    the file is read. Setting it later changes nothing, and MMEngine does not say so.
-    A variable that the config itself does not use may be for a user's own code.
-    """
-    name, dot, rest = key.partition('.')
-    if name in FIELDS:
-        return
-    if name not in cfg and name not in OF_INFERENCE:
-        alike = difflib.get_close_matches(name, FIELDS, n=1)
-        hint = f' Did you mean `{alike[0]}`?' if alike else ''
-        raise ValueError(
-            f'{setting} changes nothing: neither {path} nor the runner has a setting '
-            f'`{name}`.{hint}'
-        )
-    if name == 'custom_imports' or name in names_in(cfg.text, ast.Load):
-        copies = [
-            f'{copy}{dot}{rest}'
-            for field in FIELDS
-            for copy in copies_of(cfg[name], field, cfg.get(field))
-        ]
-        advice = f'set its copies ({", ".join(copies)}) or ' if copies else ''
-        raise ValueError(
-            f'{setting} changes nothing: `{name}` is a variable that was used while '
-            f'{path} was read. Instead {advice}write a config that inherits this one '
-            "(_base_ = 'PATH')."
-        )
-
-
-def names_in(text: str, context: type[ast.expr_context]) -> set[str]:
-    """Variables that a config and its bases read (``ast.Load``) or set (``ast.Store``).
-
-    Args:
-        text: as ``Config.text`` has it.
-        context: the one or the other.
-    """
-    code = [line for line in text.splitlines() if not isabs(line)]  # names of files
-    try:
-        nodes = list(ast.walk(ast.parse('\n'.join(code))))
-    except SyntaxError:  # YAML and JSON, which have no variables
-        return set()
-    names = {
-        node.id
-        for node in nodes
-        if isinstance(node, ast.Name) and isinstance(node.ctx, context)
-    }
-    if context is ast.Load:
-        names |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-    return names
-
-
-def copies_of(value: Any, key: str, part: Any) -> Iterator[str]:
-    """Keys from ``key`` on at which ``part`` holds a value, or a path below it."""
-    if type(part) is type(value) and part == value:
-        yield key
-    elif isinstance(part, str) and str(value).endswith('/'):
-        yield from [key] if part.startswith(str(value)) else []
-    elif isinstance(part, dict | list):
-        for name, item in part.items() if isinstance(part, dict) else enumerate(part):
-            yield from copies_of(value, f'{key}.{name}', item)
 
 
 @contextmanager

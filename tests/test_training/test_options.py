@@ -1,5 +1,4 @@
 import argparse
-import inspect
 import os
 import re
 import sys
@@ -8,7 +7,6 @@ from pathlib import Path
 import mmpose
 import pytest
 from mmengine.config import Config
-from mmengine.runner import Runner
 from mmengine.visualization import LocalVisBackend
 
 from ldcrn_mm.training import options
@@ -143,13 +141,6 @@ def test_settings_are_overridden(read, setting, found, value):
     assert found(read('--cfg-options', setting)) == value
 
 
-def test_all_that_the_runner_looks_up_can_be_set(read):
-    keys = re.findall(r"\bcfg(?:\.get\(|\[)'(\w+)'", inspect.getsource(Runner))
-
-    assert {'model', 'sync_bn', 'compile'} < {*keys}
-    assert {*keys} <= {*options.FIELDS}
-
-
 @pytest.mark.parametrize(
     ('setting', 'reason'),
     [
@@ -182,12 +173,6 @@ def test_settings_without_a_place_or_an_effect_are_refused(read, setting, reason
     key, _, _ = setting.partition('=')
     assert str(caught.value).startswith(f'--cfg-options {key}=')
     assert 'some.py' in str(caught.value)
-
-
-def test_yaml_has_no_variables(tmp_path):
-    (tmp_path / 'some.yaml').write_text('mine: 1\nmodel:\n  width: 1\n')
-
-    assert options.config_with(str(tmp_path / 'some.yaml'), dict(mine=2)).mine == 2
 
 
 @pytest.mark.parametrize(
