@@ -47,6 +47,7 @@ EXTRAS = {
         'codespell>=2.3',
         'hypothesis>=6.100',
         'pytest>=8.0',
+        'pytest-xdist>=3.5',
         'ruff>=0.9',
         'tensorboard>=2.16',
     ],

@@ -14,8 +14,7 @@ python=$(bash "$root/tools/setup_env.sh" --print-python)
 cd "$root"
 
 export PATH="${python%/*}:$PATH" # as if it were activated
-cores=$(nproc 2>/dev/null || echo 2)
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((cores < 4 ? cores : 4))}"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
 status=0
 check() {
@@ -28,5 +27,6 @@ check() {
 check python -m ruff check .
 check python -m ruff format --check .
 check python -m codespell_lib
-check python -m pytest "$@"
+# A process for each core, which takes up to 3 GB of memory.
+check python -m pytest -n logical --maxprocesses 4 --dist loadfile "$@"
 exit "$status"

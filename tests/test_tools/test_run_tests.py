@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+PYTEST = '-m pytest -n logical --maxprocesses 4 --dist loadfile'
 # Notes its arguments; fails as $FAILING says, for example "ruff:3 pytest:1".
 PYTHON = """#!/bin/bash
 echo "$OMP_NUM_THREADS: $*" >>"$CALLS"
@@ -57,13 +58,13 @@ def test_runs_style_spelling_and_tests(run_tests: Runner) -> None:
         '7: -m ruff check .',
         '7: -m ruff format --check .',
         '7: -m codespell_lib',
-        '7: -m pytest',
+        f'7: {PYTEST}',
     ]
 
 
 def test_passes_its_arguments_to_pytest(run_tests: Runner) -> None:
     _, calls = run_tests('-m', 'slow', '-k', 'head or neck', OMP_NUM_THREADS='1')
-    assert calls[-1] == '1: -m pytest -m slow -k head or neck'
+    assert calls[-1] == f'1: {PYTEST} -m slow -k head or neck'
 
 
 def test_bounds_the_threads(run_tests: Runner) -> None:
