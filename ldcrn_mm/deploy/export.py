@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..checkpoint.files import write_whole
 from ..training.data_files import datasets as datasets_of
-from .decoding import QuarterPixelDecoder
+from .decoding import HeatmapDecoder
 from .runtime import DECODED_OUTPUTS, PRECISION_KEY, Runtime
 
 OPSET = 20
@@ -130,7 +130,8 @@ def write_predictor(cfg: Config, model: BasePoseEstimator, network: Path) -> Pat
     Raises:
         ValueError: if the script cannot do what the config does.
     """
-    QuarterPixelDecoder.of_codec(model.head.decoder)
+    codec = model.head.decoder
+    HeatmapDecoder.of_codec(codec)
     ((_, dataset),) = datasets_of(cfg, 'val')
     steps = {step.type.rpartition('.')[2]: step for step in dataset.pipeline}
     flip_mode = model.test_cfg.get('flip_mode', 'heatmap')
@@ -145,6 +146,7 @@ def write_predictor(cfg: Config, model: BasePoseEstimator, network: Path) -> Pat
         keypoints=[name for _, name in sorted(meta['keypoint_id2name'].items())],
         flip_indices=[int(index) for index in meta['flip_indices']],
         shift_heatmap=bool(model.test_cfg.get('shift_heatmap')),
+        blur=codec.blur_kernel_size if codec.unbiased else None,
         padding=float(steps['GetBBoxCenterScale'].get('padding', 1.25)),
         mean=[round(value, 4) for value in normalise.mean.flatten().tolist()],
         std=[round(value, 4) for value in normalise.std.flatten().tolist()],
@@ -165,9 +167,7 @@ class ExportableNetwork(nn.Module):
     def __init__(self, model: BasePoseEstimator, decode: bool = False) -> None:
         super().__init__()
         self.model = model.eval()
-        self.decoder = (
-            QuarterPixelDecoder.of_codec(model.head.decoder) if decode else None
-        )
+        self.decoder = HeatmapDecoder.of_codec(model.head.decoder) if decode else None
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Heatmaps, or keypoints and scores."""

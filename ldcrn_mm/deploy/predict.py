@@ -22,6 +22,7 @@ SETTINGS = {
     'keypoints': [],  # names
     'flip_indices': [],  # the keypoint on the other side
     'shift_heatmap': False,  # of the flipped image, by one pixel
+    'blur': None,  # size of the Gaussian before the refinement by DARK
     'padding': 1.25,  # of the box
     'mean': [123.675, 116.28, 103.53],
     'std': [58.395, 57.12, 57.375],
@@ -112,17 +113,40 @@ class Predictor:
         scores = heatmaps.max((2, 3))
         best = heatmaps.reshape(*scores.shape, -1).argmax(2)
         keypoints = np.stack([best % width, best // width], 2).astype(np.float32)
-        for person, joint in np.argwhere(scores > 0):  # a quarter to the higher side
-            heatmap, (x, y) = heatmaps[person, joint], keypoints[person, joint]
-            x, y = int(x), int(y)
-            if 1 < x < width - 1 and y > 0:
-                step = np.sign(heatmap[y, x + 1] - heatmap[y, x - 1])
-                keypoints[person, joint, 0] += step / 4
-            if 1 < y < height - 1 and x > 0:
-                step = np.sign(heatmap[y + 1, x] - heatmap[y - 1, x])
-                keypoints[person, joint, 1] += step / 4
+        refine = summit if SETTINGS['blur'] else quarter
+        for place in map(tuple, np.argwhere(scores > 0)):
+            keypoints[place] += refine(heatmaps[place], *keypoints[place].astype(int))
         keypoints[scores <= 0] = -1
         return keypoints * (self.size / [width, height]), scores
+
+
+def quarter(heatmap: np.ndarray, x: int, y: int) -> np.ndarray:
+    """A quarter pixel to the higher side."""
+    (height, width), move = heatmap.shape, np.zeros(2, np.float32)
+    if 1 < x < width - 1 and y > 0:
+        move[0] = np.sign(heatmap[y, x + 1] - heatmap[y, x - 1]) / 4
+    if 1 < y < height - 1 and x > 0:
+        move[1] = np.sign(heatmap[y + 1, x] - heatmap[y - 1, x]) / 4
+    return move
+
+
+def summit(heatmap: np.ndarray, x: int, y: int) -> np.ndarray:
+    """To the summit of a Gaussian around the maximum (DARK, CVPR 2020)."""
+    height, width = heatmap.shape
+    if not (1 < x < width - 2 and 1 < y < height - 2):
+        return np.zeros(2, np.float32)
+    size = SETTINGS['blur']
+    blurred = cv2.GaussianBlur(heatmap, (size, size), 0, borderType=cv2.BORDER_CONSTANT)
+    blurred *= heatmap.max() / blurred.max()
+    part = np.log(np.maximum(blurred, 1e-10))[y - 2 : y + 3, x - 2 : x + 3]
+    slope = np.array([part[2, 3] - part[2, 1], part[3, 2] - part[1, 2]]) / 2
+    dxx = part[2, 4] - 2 * part[2, 2] + part[2, 0]
+    dyy = part[4, 2] - 2 * part[2, 2] + part[0, 2]
+    dxy = part[3, 3] - part[1, 3] - part[3, 1] + part[1, 1]
+    curvature = np.array([[dxx, dxy], [dxy, dyy]]) / 4
+    if not np.linalg.det(curvature):
+        return np.zeros(2, np.float32)
+    return -np.linalg.solve(curvature, slope)
 
 
 def main() -> None:

@@ -87,14 +87,17 @@ def test_the_exported_file_is_tested_like_the_checkpoint(
 BOXES = [[5, 4, 50, 60], [-3, 10, 30, 40], [20, 20, 63, 33]]
 
 
-@pytest.mark.parametrize('flip', [False, True])
+@pytest.mark.parametrize(
+    ('flip', 'dark'), [(False, False), (True, False), (True, True)]
+)
 def test_the_script_finds_what_the_inferencer_finds(
-    config, checkpoint, exported, mini_coco, flip
+    config, checkpoint, exported, mini_coco, flip, dark
 ):
     cfg = Config.fromfile(config)
     cfg.model.test_cfg = dict(flip_test=flip, shift_heatmap=True, output_heatmaps=False)
+    cfg.model.head.decoder.update(unbiased=dark, blur_kernel_size=5)
     inferencer = TopdownInferencer(cfg, checkpoint, device='cpu')
-    script = exported[1].with_name('predict_small.py')
+    script = export.write_predictor(cfg, inferencer.model, exported[1])
     names = runpy.run_path(str(script))
     predict = names['Predictor'](flip_test=flip)
     for picture in sorted((mini_coco / 'images').iterdir()):
