@@ -10,6 +10,7 @@ import importlib.util
 import pkgutil
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pickle import UnpicklingError
@@ -26,12 +27,18 @@ COMPILE_OPS = 'bash tools/build_mmcv_ops.sh'
 @functools.cache
 def apply() -> None:
     """Applies every piece, once, before anything of mmpose is imported."""
+    silence_pkg_resources()
     provide_find_loader()
     provide_mmcv_ext()
     provide_xtcocotools()
     allow_mmengine_checkpoints()
     mend_drawing()
     mend_inference_topdown()
+
+
+def silence_pkg_resources() -> None:
+    """Hides a deprecation in every output: mmengine 0.10 imports ``pkg_resources``."""
+    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
 
 
 def provide_find_loader() -> None:

@@ -57,11 +57,8 @@ def link_layout(data: str, folder: str | Path) -> tuple[list[str], dict[str, str
         The links that were made, and for each missing file where to get it.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
         FileExistsError: if a broken link lies in the way.
     """
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f'{folder} is not a folder')
     made, missing = [], {}
     for name, other_name, source in NEEDS[data]:
         path, original = Path(folder, name), Path(folder, other_name)

@@ -357,7 +357,7 @@ def draw_errors(found: Predictions) -> dict[str, str]:
         )
     names = [found.meta['keypoint_id2name'][i] for i in range(found.errors.shape[1])]
     label, height = '% of the longer side of the box', max(3.2, len(names) / 5)
-    with _panel(pictures, 'Error by joint', label, height, xscale='log') as axes:
+    with _panel(pictures, 'Error by joint', label, height, xlim=(0, None)) as axes:
         per_joint = [100 * e[~np.isnan(e)] for e in found.errors.T]
         axes.boxplot(per_joint, vert=False, whis=(10, 90), showfliers=False)
         axes.set_yticks(range(1, len(names) + 1), names, fontsize='small')
@@ -374,6 +374,8 @@ def _panel(
     axes = figure.subplots()
     yield axes
     axes.set(xlabel=label, **style)
+    if label in ('iteration', 'epoch'):
+        axes.locator_params('x', integer=True)
     axes.grid(alpha=0.3)
     file = io.BytesIO()
     figure.savefig(file, format='svg', metadata={'Date': None})

@@ -450,3 +450,12 @@ def test_inference_topdown_is_mended_wherever_it_is_imported():
 
     assert inference_topdown is same
     assert inference_topdown.__wrapped__.__module__ == 'mmpose.apis.inference'
+
+
+def test_users_do_not_read_of_pkg_resources():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        compat.silence_pkg_resources()
+        warnings.warn('pkg_resources is deprecated as an API. See', stacklevel=1)
+        warnings.warn('another', stacklevel=1)
+    assert [str(x.message) for x in caught] == ['another']

@@ -122,7 +122,7 @@ def read_config(model: str) -> Config:
     try:
         if '::' in place:
             return get_config(place)
-        return Config.fromfile(place if '.' in place else zoo.find(place, 'random')[0])
+        return Config.fromfile(place if '.' in place else zoo.config_of(place))
     except Exception as error:  # MMEngine raises many types
         raise ValueError(f'there is no config {model}: {error}') from error
 

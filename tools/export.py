@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add, precisions = parser.add_argument, export.PRECISIONS['.xml']
-    add('config', help='config file')
+    add('config', type=options.config_file, help='config file or name of a model')
     add('checkpoint', help='checkpoint file or address')
     add('--format', choices=SUFFIXES, required=True)
     add('--out', type=Path, help='file to write (outputs/export/CONFIG...)')
@@ -55,8 +55,6 @@ def parse_args() -> argparse.Namespace:
     add('--calibration-size', type=int, default=128, help=count)
     options.add_settings(parser, 'train_dataloader.dataset.data_root=FOLDER')
     args = parser.parse_args()
-    if not Path(args.config).is_file():
-        parser.error(f'config file not found: {args.config}')
     options.require_checkpoint(parser, args.checkpoint)
     if args.calibration_size < 1:
         parser.error(

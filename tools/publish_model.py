@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ldcrn_mm.checkpoint.publish import publish
 from ldcrn_mm.report import read_log
-from ldcrn_mm.training.options import require_checkpoint
+from ldcrn_mm.training.options import config_file, require_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,7 +28,9 @@ def parse_args() -> argparse.Namespace:
         metavar='OUT',
         help='folder, or NAME.pth, to which the hash is added',
     )
-    parser.add_argument('--config', help='check that the weights fit this model')
+    parser.add_argument(
+        '--config', type=config_file, help='check that the weights fit this model'
+    )
     parser.add_argument(
         '--log', help="the training's work dir or scalars.json, for the metrics"
     )
@@ -45,8 +47,6 @@ def parse_args() -> argparse.Namespace:
     )
     args = parser.parse_args()
     require_checkpoint(parser, args.source)
-    if args.config and not Path(args.config).is_file():
-        parser.error(f'config file not found: {args.config}')
     return args
 
 

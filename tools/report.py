@@ -13,7 +13,12 @@ import argparse
 from pathlib import Path
 
 from ldcrn_mm.report import write_report
-from ldcrn_mm.training.options import require_checkpoint, require_suffix, user_errors
+from ldcrn_mm.training.options import (
+    config_file,
+    require_checkpoint,
+    require_suffix,
+    user_errors,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,15 +28,14 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add('work_dir', type=Path, help='folder of the training')
     add('--out', help='file to write (WORK_DIR/report.html)')
-    add('--config', help='config, if not the one that was saved in WORK_DIR')
+    config = 'config, if not the one that was saved in WORK_DIR'
+    add('--config', type=config_file, help=config)
     add('--checkpoint', help='checkpoint, if not the best in WORK_DIR')
     add('--num', type=int, default=8, help='pictures of each kind (%(default)s)')
     args = parser.parse_args()
     require_suffix(parser, args.out, ('.html',))
     if args.checkpoint:
         require_checkpoint(parser, args.checkpoint)
-    if args.config and not Path(args.config).is_file():
-        parser.error(f'config file not found: {args.config}')
     return args
 
 

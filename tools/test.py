@@ -26,7 +26,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='config file, which is Python and is run')
+    parser.add_argument(
+        'config',
+        type=options.config_file,
+        help='config file, which is Python and is run, or the name of a model',
+    )
     parser.add_argument(
         'checkpoint', help='checkpoint file or address, or exported file'
     )

@@ -30,6 +30,11 @@ def names() -> str:
     return ', '.join(sorted(_models())) or 'none'
 
 
+def config_of(name: str) -> str:
+    """Path of the config of a name or alias, as :func:`locate` takes it."""
+    return _model(name).config
+
+
 def find(name: str = DEFAULT, weights: str | None = None) -> tuple[str, str]:
     """Path of a model's config, and path or address of its weights.
 
@@ -40,8 +45,7 @@ def find(name: str = DEFAULT, weights: str | None = None) -> tuple[str, str]:
     Raises:
         FileNotFoundError, ValueError: as :func:`locate`.
     """
-    config = _model(name).config
-    return config, weights or locate(SCHEME + name)
+    return config_of(name), weights or locate(SCHEME + name)
 
 
 def locate(source: str) -> str:

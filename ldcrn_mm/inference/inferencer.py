@@ -154,7 +154,7 @@ class TopdownInferencer(Pose2DInferencer):
             self.detector = default_detector(self.cfg, self._device)
         except ValueError as error:
             warnings.warn(
-                f'The whole picture is taken for one person, as {error}',
+                f'The whole picture is taken for one person: {error}',
                 InputWarning,
                 stacklevel=2,
             )

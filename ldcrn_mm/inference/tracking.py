@@ -1,5 +1,6 @@
 """People of a video: one id each, and keypoints that do not jitter."""
 
+from collections.abc import Sequence
 from itertools import count
 
 import numpy as np
@@ -84,9 +85,9 @@ class Tracker:
     """
 
     def __init__(
-        self, sigmas: np.ndarray, min_oks: float = 0.3, max_gap: float = 1
+        self, sigmas: Sequence[float], min_oks: float = 0.3, max_gap: float = 1
     ) -> None:
-        self.sigmas = sigmas
+        self.sigmas = np.asarray(sigmas)  # a list in published checkpoints
         self.min_oks = min_oks
         self.max_gap = max_gap
         self._tracks: list[_Track] = []

@@ -217,7 +217,7 @@ def _inspect_coco(
             _inspect_categories(content.get('categories'), people, names)
         reasons = [_left_out(person, by_id) for person in people]
         left = [person for person, why in zip(people, reasons) if not why]
-        counts['people'] = len(left)
+        counts['people with keypoints'] = len(left)
         counts.update(filter(None, reasons))
         counts['joints outside the picture'] = _count_outside(left, by_id)
         different = {(x['image_id'], *x['bbox'], *x['keypoints']) for x in left}
@@ -284,7 +284,8 @@ def _inspect_mpii(content: Any, headbox_file: str | None, counts: Counter) -> se
     points = np.array([person['joints'] for person in people])
     has_points = points.max((1, 2)) > 0
     pictures = {person['image'] for person in people}
-    counts.update(images=len(pictures), people=int(has_points.sum()))
+    counts['images'] = len(pictures)
+    counts['people with keypoints'] = int(has_points.sum())
     if not has_points.any():
         raise ValueError('no person has keypoints')
     if headbox_file:

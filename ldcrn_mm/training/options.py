@@ -14,7 +14,7 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from ..checkpoint import find_checkpoint
+from ..checkpoint import find_checkpoint, zoo
 from .launch import type_name
 from .variables import require_effect
 
@@ -97,13 +97,23 @@ def parse_run_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not Path(args.config).is_file():
-        parser.error(f'config file not found: {args.config}')
     if args.interval < 1:
         parser.error(f'--interval must be at least 1, got {args.interval}')
     if args.show and not {'DISPLAY', 'WAYLAND_DISPLAY'} & os.environ.keys():
         parser.error('--show needs a display; --show-dir FOLDER saves the pictures')
     return args
+
+
+def config_file(text: str) -> str:
+    """Path of a config, for which the name of one of our models may stand."""
+    if zoo.knows(text):
+        return zoo.config_of(text)
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(
+            f'config file not found: {text}. A model of the package also has a name: '
+            f'{zoo.names()}'
+        )
+    return text
 
 
 def require_checkpoint(parser: argparse.ArgumentParser, path: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from ldcrn_mm.inference.tracking import OneEuroFilter, Tracker
 
-SIGMAS = np.full(5, 0.08)
+SIGMAS = [0.08] * 5  # a list, as in published checkpoints
 SHAPE = np.array([[0, 0], [20, 40], [-20, 40], [15, 100], [-15, 100]], float)
 SECONDS = 1 / 30
 

@@ -45,7 +45,7 @@ def test_mpiis_own_file_is_converted(tool, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        ('coco gone', 'gone is not a folder'),
+        ('coco gone', 'missing: gone/train2017'),
         ('mpii . --val-images gone.txt', 'gone.txt'),
         ('lsp .', 'lsp'),
     ],
@@ -54,4 +54,5 @@ def test_exceptions(tool, tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as error:
         tool('prepare_data.py', *words.split()).main()
-    assert message in f'{error.value}{capsys.readouterr().err}'
+    captured = capsys.readouterr()
+    assert message in f'{error.value}{captured.out}{captured.err}'

@@ -14,6 +14,7 @@ from ldcrn_mm.training.annotations import inspect_dataset
 
 NAN = float('nan')
 NAMES = ['nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear']
+PEOPLE = 'people with keypoints'
 for part in ('shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle'):
     NAMES += [f'left_{part}', f'right_{part}']
 
@@ -125,24 +126,24 @@ def test_what_is_wrong_is_named(coco, tmp_path, change, words):
 @pytest.mark.parametrize(
     ('change', 'count'),
     [
-        (lambda content: None, dict(people=3, images=3)),
-        (of_person(num_keypoints=0), {'people': 2, 'without keypoints': 1}),
-        (of_person(keypoints=[0] * 51), {'people': 2, 'without keypoints': 1}),
-        (of_person(iscrowd=1), dict(people=2, crowds=1)),
-        (of_person(bbox=[70, 5, 9, 9]), {'people': 2, 'boxes of no area': 1}),
-        (of_person(image_id=9), {'people': 2, 'of unknown images': 1}),
+        (lambda content: None, {PEOPLE: 3, 'images': 3}),
+        (of_person(num_keypoints=0), {PEOPLE: 2, 'without keypoints': 1}),
+        (of_person(keypoints=[0] * 51), {PEOPLE: 2, 'without keypoints': 1}),
+        (of_person(iscrowd=1), {PEOPLE: 2, 'crowds': 1}),
+        (of_person(bbox=[70, 5, 9, 9]), {PEOPLE: 2, 'boxes of no area': 1}),
+        (of_person(image_id=9), {PEOPLE: 2, 'of unknown images': 1}),
         (of_person(keypoints=[65, 5, 2] * 17), {'joints outside the picture': 17}),
         (of_person(keypoints=[64, -1, 0] * 17), {'joints outside the picture': 0}),
         (
             lambda content: content['annotations'].append(
                 content['annotations'][0] | dict(id=9)
             ),
-            dict(people=4, duplicates=1),
+            {PEOPLE: 4, 'duplicates': 1},
         ),
-        (without('annotations', 'bbox'), {'people': 2, 'without box or keypoints': 1}),
-        (without('annotations', 'area'), dict(people=3)),
-        (lambda content: content.pop('categories') and None, dict(people=3)),
-        (of_category(keypoints=['a'] * 17), dict(people=3)),
+        (without('annotations', 'bbox'), {PEOPLE: 2, 'without box or keypoints': 1}),
+        (without('annotations', 'area'), {PEOPLE: 3}),
+        (lambda content: content.pop('categories') and None, {PEOPLE: 3}),
+        (of_category(keypoints=['a'] * 17), {PEOPLE: 3}),
     ],
 )
 def test_what_mmpose_leaves_out_is_counted(coco, change, count):

@@ -46,7 +46,7 @@ def parse(tmp_path, monkeypatch):
 
     def parse(*arguments, config='some.py'):
         parser = argparse.ArgumentParser()
-        parser.add_argument('config')
+        parser.add_argument('config', type=options.config_file)
         options.add_run_options(parser)
         monkeypatch.setattr(sys, 'argv', ['tool', str(tmp_path / config), *arguments])
         return options.parse_run_options(parser)
@@ -91,12 +91,13 @@ def test_options_that_cannot_be_right_end_the_program(parse, capsys, arguments, 
     assert words in capsys.readouterr().err
 
 
-def test_a_missing_config_and_a_missing_display_end_the_program(
+def test_a_config_is_a_file_or_a_name_and_windows_need_a_display(
     parse, capsys, monkeypatch
 ):
     with pytest.raises(SystemExit):
         parse(config='other.py')
     assert 'other.py' in capsys.readouterr().err
+    assert Path(options.config_file('LDCRN-coco')).name == 'ldcrn_coco.py'
 
     monkeypatch.delenv('DISPLAY')
     with pytest.raises(SystemExit):
