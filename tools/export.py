@@ -101,8 +101,7 @@ def run(args: argparse.Namespace) -> bool:
         pictures = images.pictures_of_folder(cfg, model, args.images, MAX_CHECKED, size)
     is_ldcrn = any(isinstance(module, DCRM) for module in model.modules())
     network = model
-    slower = args.format == 'openvino' and args.precision == 'int8'
-    if is_ldcrn and not (args.no_deploy or slower):
+    if is_ldcrn and not args.no_deploy:
         network = deploy_form(model, args.out.suffix, args.precision)
     export.export_network(
         network,

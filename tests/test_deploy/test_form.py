@@ -125,6 +125,14 @@ class TestDeployForm:
         found = deploy_form(backbone)(x)
         torch.testing.assert_close(found, backbone.eval()(x), rtol=1e-10, atol=1e-10)
 
+    @pytest.mark.parametrize(
+        ('suffix', 'precision', 'rewritten'),
+        [('.xml', 'int8', False), ('.xml', 'bf16', True), ('.onnx', 'int8', True)],
+    )
+    def test_openvino_keeps_the_layers_in_int8(self, suffix, precision, rewritten):
+        form = deploy_form(small_backbone(), suffix, precision)
+        assert any(isinstance(m, DeployDCRM) for m in form.modules()) is rewritten
+
     @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
     def test_it_predicts_as_an_estimator_of_mmpose(self, estimator, layout):
         np.random.seed(0)
