@@ -168,7 +168,7 @@ def main(argv: list[str] | None = None) -> int:
             warnings.showwarning = functools.partial(note, warnings.showwarning)
             return predict(args)
     except (ImportError, OSError, ValueError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        print(f'demo.py: error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('Stopped. What was done before is kept.', file=sys.stderr)
