@@ -116,7 +116,8 @@ def run(args: argparse.Namespace) -> bool:
     width, height = runtime.input_size
     if pictures is None:
         generator = torch.Generator().manual_seed(0)
-        pictures, what = torch.randn(4, 3, height, width, generator=generator), 'noise'
+        pictures = torch.randn(4, 3, height, width, generator=generator)
+        what = 'images of noise'
     outputs = ' and '.join(runtime.output_names)
     print(f'{args.out}: {outputs}, {runtime.precision}, of {height}x{width} images')
     agrees, found = export.check(model.eval(), runtime, pictures)

@@ -191,7 +191,7 @@ def test_every_option_reaches_the_file(run, tmp_path):
     assert runtime.input_size == (64, 80)
     assert (runtime.decoded, runtime.precision) == (True, 'bf16')
     assert 'keypoints and scores, bf16, of 80x64 images' in printed
-    assert 'on 4 noise' in printed
+    assert 'on 4 images of noise' in printed
 
 
 @pytest.mark.slow
