@@ -10,8 +10,9 @@ LDCRN is exported in its deploy form, which computes the same in fewer steps. Th
 takes any number of normalised images and returns heatmaps, or with --decode keypoints
 in pixels of the input and scores. It is compared with PyTorch on the pictures of
 --images, otherwise on noise. If they disagree, the exit status is 1 and the file stays.
-int8 is calibrated on people of the dataset in the config and compared on some of them.
-Beside an .onnx file a script is written that runs it with OpenCV and no OpenMMLab.
+int8 is calibrated on the pictures of --images, otherwise on people of the dataset in
+the config, and compared on some of them. Beside an .onnx file a script is written that
+runs it with OpenCV and no OpenMMLab.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import sys
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 
@@ -48,10 +50,11 @@ def parse_args() -> argparse.Namespace:
     add('--size', type=options.image_size, help='HEIGHTxWIDTH of images, as in 256x192')
     add('--opset', type=int, default=export.OPSET, help='of ONNX (%(default)s)')
     add('--no-deploy', action='store_true', help='export the layers as trained')
-    add('--images', metavar='FOLDER', help='photographs of people to check the file on')
-    people = 'int8: dataset of the config to calibrate on (%(default)s)'
+    own = 'photographs of a person each to check the file on, and to calibrate int8'
+    add('--images', metavar='FOLDER', help=own)
+    people = 'int8 without --images: dataset to calibrate on (%(default)s)'
     add('--calibration', choices=['train', 'val'], default='train', help=people)
-    count = 'int8: number of people to calibrate on, at most (%(default)s)'
+    count = 'number of people to calibrate on, at most (%(default)s)'
     add('--calibration-size', type=int, default=128, help=count)
     options.add_settings(parser, 'train_dataloader.dataset.data_root=FOLDER')
     args = parser.parse_args()
@@ -82,23 +85,29 @@ def check_out(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None
             parser.error(f'{file} exists. Replace it with --overwrite.')
 
 
+def check_calibration_data(cfg: Config, split: str) -> None:
+    try:
+        data_files.check_data_files(cfg, [split])
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f'{error}\nOr calibrate on photographs of your own with --images FOLDER.'
+        ) from None
+
+
 def run(args: argparse.Namespace) -> bool:
     cfg = options.config_with(args.config, args.cfg_options)
     size = args.size and args.size[::-1]  # MMPose has width, height
     init_default_scope(cfg.get('default_scope', 'mmpose'))
     model = MODELS.build(cfg.model)
     load_weights(model, read_checkpoint(args.checkpoint), args.checkpoint)
-    people = pictures = None
-    if args.precision == 'int8':
-        data_files.check_data_files(cfg, [args.calibration])
-        people = images.people_of_dataset(
-            cfg, model, args.calibration, args.calibration_size, size
-        )
-        step = math.ceil(len(people) / MAX_CHECKED)
-        pictures, what = people[::step], f'people of {args.calibration}_dataloader'
+    people, count = None, args.calibration_size
     if args.images:
         what = f'pictures of {args.images}'
-        pictures = images.pictures_of_folder(cfg, model, args.images, MAX_CHECKED, size)
+        people = images.pictures_of_folder(cfg, model, args.images, count, size)
+    elif args.precision == 'int8':
+        what = f'people of {args.calibration}_dataloader'
+        check_calibration_data(cfg, args.calibration)
+        people = images.people_of_dataset(cfg, model, args.calibration, count, size)
     is_ldcrn = any(isinstance(module, DCRM) for module in model.modules())
     network = model
     if is_ldcrn and not args.no_deploy:
@@ -110,14 +119,15 @@ def run(args: argparse.Namespace) -> bool:
         decode=args.decode,
         opset=args.opset,
         precision=args.precision,
-        calibration=None if people is None else people.numpy(),
+        calibration=people.numpy() if args.precision == 'int8' else None,
     )
     runtime = open_runtime(args.out)
     width, height = runtime.input_size
-    if pictures is None:
+    if people is None:
         generator = torch.Generator().manual_seed(0)
-        pictures = torch.randn(4, 3, height, width, generator=generator)
+        people = torch.randn(4, 3, height, width, generator=generator)
         what = 'images of noise'
+    pictures = people[:: math.ceil(len(people) / MAX_CHECKED)]
     outputs = ' and '.join(runtime.output_names)
     print(f'{args.out}: {outputs}, {runtime.precision}, of {height}x{width} images')
     agrees, found = export.check(model.eval(), runtime, pictures)

@@ -180,6 +180,23 @@ def written(monkeypatch, exported):
     return networks
 
 
+def test_int8_is_calibrated_on_pictures_of_ones_own(
+    run, written, capsys, monkeypatch, mini_coco
+):
+    calibration = []
+
+    def export_network(*arguments, fake=export.export_network, **options):
+        calibration.append(options['calibration'])
+        fake(*arguments, **options)
+
+    monkeypatch.setattr(export, 'export_network', export_network)
+    without = ['--cfg-options', 'train_dataloader.dataset.data_root=gone']
+    words = ['--format', 'onnx', '--precision', 'int8', *without]
+    assert '--images FOLDER' in ended(run, capsys, *words)
+    run(*words, '--images', mini_coco / 'images', '--calibration-size', '3')
+    assert len(calibration[0]) == 3
+
+
 @pytest.mark.slow
 def test_every_option_reaches_the_file(run, tmp_path):
     printed = run(
