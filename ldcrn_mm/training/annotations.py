@@ -3,9 +3,13 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
+from hashlib import sha256
 from math import isfinite
-from os.path import exists, join
+from os import environ, stat
+from os.path import exists, join, realpath
+from pathlib import Path
 from random import Random
 from reprlib import repr as short
 from typing import Any
@@ -17,7 +21,10 @@ from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS
 from scipy.io import loadmat
 
+from ..checkpoint.files import write_whole
+
 PICTURES = 1000  # that are looked for on the disk
+LARGE = 10_000_000  # bytes: reading takes longer than keeping the result
 HEAD = [8, 9]  # MPII's upper neck and top of the head
 LARGEST = 1e300
 MISSING = object()
@@ -112,21 +119,55 @@ def inspect_dataset(
     if not path.endswith('.json') or '://' in path or not (is_coco or is_mpii):
         return Counter(), []
     counts: Counter = Counter()
+    boxes, heads = dataset.get('bbox_file'), dataset.get('headbox_file')
     try:
-        content = _load(path)
-        if is_mpii:
-            pictures = _inspect_mpii(content, dataset.get('headbox_file'), counts)
+        names = None if is_mpii else keypoint_names(dataset)
+        if kind.parse_data_info is not BaseCocoStyleDataset.parse_data_info:
+            names = None  # they are stored in another way
+        asked = evaluator and (evaluator.get('iou_type'), evaluator.get('use_area', 1))
+        record = _record([path, boxes, heads], is_mpii, names, asked)
+        kept = _kept(record)
+        if kept:
+            counts, pictures = Counter(kept[0]), kept[1]
+        elif is_mpii:
+            pictures = _some(_inspect_mpii(_load(path), heads, counts))
         else:
-            names = keypoint_names(dataset)
-            if kind.parse_data_info is not BaseCocoStyleDataset.parse_data_info:
-                names = None  # they are stored in another way
-            boxes = dataset.get('bbox_file')
-            pictures = _inspect_coco(content, names, evaluator, boxes, counts)
-        folder = join(root, dataset.get('data_prefix', {}).get('img', ''))
-        _require_files(folder, sorted(pictures))
+            found = _inspect_coco(_load(path), names, evaluator, boxes, counts)
+            pictures = _some(found)
+        folder = dataset.get('data_prefix', {}).get('img', '')
+        _require_files(join(root, folder), pictures)
     except ValueError as error:
         return counts, [f'{path}: {error}']
+    if record and not kept:
+        with suppress(OSError):
+            write_whole(json.dumps([counts, pictures]).encode(), record)
     return counts, []
+
+
+def _record(files: Sequence[str | None], *settings: Any) -> Path | None:
+    """Where the result of a large file is kept, until that file or a rule changes."""
+    paths = [realpath(file) for file in (*files, __file__) if file]
+    states = [stat(path) for path in paths]
+    if states[0].st_size < LARGE:
+        return None
+    times = [(state.st_size, state.st_mtime_ns) for state in states]
+    key = sha256(repr((paths, times, settings)).encode()).hexdigest()
+    cache = Path(environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser()
+    return cache / 'ldcrn_mm' / f'{key}.json'
+
+
+def _kept(record: Path | None) -> Any:
+    """Counts and some pictures of a file that was right, or nothing."""
+    try:
+        return json.loads(record.read_bytes()) if record else None
+    except (OSError, ValueError):
+        return None
+
+
+def _some(names: set[str]) -> list[str]:
+    """The pictures to look for: all, or ``PICTURES`` of them."""
+    ordered = sorted(names)
+    return Random(0).sample(ordered, PICTURES) if len(names) > PICTURES else ordered
 
 
 def _load(path: str) -> Any:
@@ -324,9 +365,6 @@ def _inspect_boxes(path: str, images: Container[int]) -> None:
 
 
 def _require_files(folder: str, names: list[str]) -> None:
-    """Looks for at most ``PICTURES`` of the pictures."""
-    if len(names) > PICTURES:
-        names = Random(0).sample(names, PICTURES)
     missing = [path for name in names if not exists(path := join(folder, name))]
     if missing and '://' not in folder:
         raise ValueError(f'{len(missing)} pictures are missing, such as {missing[0]}')

@@ -10,6 +10,7 @@ from mmengine.config import ConfigDict
 from mmpose.registry import DATASETS
 from scipy.io import savemat
 
+from ldcrn_mm.training import annotations
 from ldcrn_mm.training.annotations import inspect_dataset
 
 NAN = float('nan')
@@ -292,6 +293,35 @@ def mutate(content, random):
         parent.append(deepcopy(place))
     else:
         parent[key] = random.choice(VALUES)
+
+
+def test_what_was_found_in_a_large_file_is_kept_until_something_changes(
+    coco, tmp_path, monkeypatch
+):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setattr(annotations, 'LARGE', 0)
+    read, load = [], annotations._load
+    monkeypatch.setattr(
+        annotations, '_load', lambda path: read.append(path) or load(path)
+    )
+    dataset = ConfigDict(
+        type='CocoDataset', data_root=str(tmp_path), ann_file='people.json'
+    )
+
+    first = coco()
+    assert inspect_dataset(dataset) == first
+    assert len(read) == 1
+    (tmp_path / '2.jpg').unlink()
+    assert 'pictures are missing' in inspect_dataset(dataset)[1][0]
+    (tmp_path / '2.jpg').touch()
+    inspect_dataset(dataset, dict(type='CocoMetric'))  # which needs more
+    assert len(read) == 2
+    for _ in range(2):  # what is wrong is not kept
+        assert coco(of_person(bbox=[NAN] * 4))[1]
+    assert len(read) == 4
+    for file in (tmp_path / 'cache').rglob('*.json'):
+        file.write_text('broken')
+    assert coco() == first
 
 
 @pytest.mark.slow
