@@ -11,6 +11,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpose.registry import MODELS
 
+from ldcrn_mm.training import check
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / 'docs').glob('*.md'))
 FILES = [*sorted(ROOT.glob('*.md')), *PAGES, *sorted(ROOT.glob('configs/**/*.md'))]
@@ -39,6 +41,31 @@ def test_every_page_is_in_the_navigation():
     nav = re.search(r'^nav:\n.*', (ROOT / 'mkdocs.yml').read_text(), re.M | re.S)[0]
     pages = re.findall(r'\w+\.md', str(yaml.safe_load(nav)))
     assert sorted(pages) == [page.name for page in PAGES]
+
+
+def configs_of(page: str) -> list[str]:
+    """The blocks that inherit a config, here one of the checkout."""
+    text = (ROOT / page).read_text()
+    text = text.replace("'configs/", f"'{ROOT}/configs/")
+    text = text.replace('ldcrn_mm::ldcrn/', f'{ROOT}/configs/ldcrn/')
+    blocks = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+    return [block for block in blocks if re.search('^_base_ = ', block, re.MULTILINE)]
+
+
+@pytest.mark.parametrize(
+    ('page', 'splits'),
+    [
+        ('README.md', ['train', 'val', 'test']),
+        ('docs/train.md', ['train', 'val', 'test']),
+        ('docs/extend.md', ['train', 'val', 'test']),
+        ('docs/data.md', ['test']),
+    ],
+)
+def test_configs_in_the_pages_have_no_problem(page, splits):
+    configs = configs_of(page)
+    assert configs
+    for code in configs:
+        assert not check.config_problems(Config.fromstring(code, '.py'), splits)
 
 
 @pytest.mark.parametrize(
