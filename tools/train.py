@@ -74,7 +74,7 @@ def build_config(args: argparse.Namespace) -> Config:
         args.resume = resume.last_checkpoint(cfg.work_dir)
     cfg.resume = bool(args.resume)
     if cfg.resume:
-        resume.check_resumable(args.resume)
+        resume.check_resumable(args.resume, bool(cfg.get('param_scheduler')))
         cfg.load_from = args.resume
     elif cfg.get('load_from'):
         read_checkpoint(cfg.load_from)  # an error in one line

@@ -25,6 +25,10 @@ from .options import user_errors
 
 RECORD = 'last_validation'  # beside MMEngine's last_checkpoint
 KINDS = {'adam_lr', 'alpha', 'betas', 'momentum', 'nesterov', 'rho'}  # of optimizers
+PARTS = dict(  # of the state of a training
+    optimizer=dict, message_hub=dict, runtime_info=dict, log_scalars=dict,
+    epoch=int, iter=int,
+)  # fmt: skip
 # What the last part of a metric's name says of it
 ERRORS = re.compile(r'(EPE|NME|MPJ[PV]E|MRRPE|loss|error)[^/]*$', re.IGNORECASE)
 SCORES = re.compile(r'(\bm?A[PR]\b|PCK|AUC|acc)[^/]*$', re.IGNORECASE)
@@ -107,22 +111,28 @@ def last_checkpoint(work_dir: str) -> str | None:
     return None
 
 
-def check_resumable(source: str) -> None:
-    """Refuses a checkpoint, by its path or address, without the state of a training.
+def check_resumable(source: str, scheduled: bool = True) -> None:
+    """Refuses a checkpoint without the state of a training.
 
     MMEngine would restart the optimizer and the schedule without a word.
+
+    Args:
+        source: its path or address.
+        scheduled: whether the config has schedulers, so that it must have theirs.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is broken, or has weights only.
     """
-    checkpoint = read_checkpoint(source)
-    missing = {'optimizer', 'param_schedulers', 'message_hub'} - checkpoint.keys()
-    meta = checkpoint.get('meta')
-    missing |= {'epoch', 'iter'} - (meta.keys() if isinstance(meta, dict) else set())
+    parts = read_checkpoint(source)
+    for name in ('meta', 'message_hub'):
+        part = parts.get(name)
+        parts = parts | part if isinstance(part, dict) else parts
+    kinds = PARTS | (dict(param_schedulers=(dict, list)) if scheduled else {})
+    missing = [n for n, kind in kinds.items() if not isinstance(parts.get(n), kind)]
     if missing:
         raise ValueError(
-            f'cannot resume from `{source}`: it has no {", ".join(sorted(missing))}. '
+            f'cannot resume from `{source}`: it has no {", ".join(missing)}. '
             'Expected an epoch_N.pth of tools/train.py; best_*.pth and published '
             'files hold weights only. To start a new training from these weights, '
             f'leave --resume out and add --cfg-options load_from={source}'
@@ -157,6 +167,7 @@ class CheckpointCheckHook(Hook):
                     averages = tensors_in(averages, 'ema_state_dict')
                     require_finite(averages, runner._load_from)
                 _check_optimizer(runner, checkpoint)
+                _compare_lengths(runner, hub)
             else:
                 checkpoint['state_dict'] = _fitting(runner, checkpoint)
 
@@ -180,14 +191,17 @@ def _fitting(runner: Runner, checkpoint: dict[str, Any]) -> Mapping[str, Tensor]
 
 def _check_optimizer(runner: Runner, checkpoint: dict[str, Any]) -> None:
     """Refuses the state of another optimizer, and warns of another learning rate."""
-    both = runner.optim_wrapper.state_dict(), checkpoint['optimizer']
-    if not all('param_groups' in state for state in both):
+    states = runner.optim_wrapper.state_dict(), checkpoint['optimizer']
+    if 'param_groups' not in states[0]:
         return  # several optimizers
-    both = [state['param_groups'] for state in both]
-    kinds = [
-        [(len(group['params']), KINDS & group.keys()) for group in groups]
-        for groups in both
-    ]
+    both = [state.get('param_groups') for state in states]
+    try:
+        kinds = [
+            [(len(group['params']), KINDS & group.keys()) for group in groups]
+            for groups in both
+        ]
+    except (AttributeError, LookupError, TypeError):
+        kinds = [True, False]
     if kinds[0] != kinds[1]:
         raise ValueError(
             f'`{runner._load_from}` has the state of another optimizer than the '
@@ -200,6 +214,21 @@ def _check_optimizer(runner: Runner, checkpoint: dict[str, Any]) -> None:
             f'The learning rate of the config, {new[0]:g}, is ignored: the run goes on '
             f'with {old[0]:g} of the checkpoint. For another rate, start anew with '
             'load_from.'
+        )
+
+
+def _compare_lengths(runner: Runner, hub: Mapping[str, Any]) -> None:
+    """Warns of a schedule that was made for another number of iterations.
+
+    Other epochs, batches, processes or pictures change it.
+    """
+    old, new = hub.get('runtime_info', {}).get('max_iters'), runner.max_iters
+    if old not in (None, new):
+        end = 'is broken off' if new < old else 'then stays at its last value'
+        runner.logger.warning(
+            f'The run ends after {new} iterations instead of {old}. Its learning rate '
+            f'keeps the schedule of the checkpoint, which {end}. For another schedule, '
+            'start anew with load_from.'
         )
 
 

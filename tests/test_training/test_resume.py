@@ -361,6 +361,32 @@ def test_a_checkpoint_without_the_state_of_a_training_is_refused(trained, tmp_pa
             check_resumable(str(path))
 
 
+@pytest.mark.parametrize(
+    ('changes', 'name'),
+    [
+        (dict(message_hub=[1]), 'message_hub'),
+        (dict(message_hub=dict(runtime_info=3, log_scalars={})), 'runtime_info'),
+        (dict(optimizer=5), 'optimizer'),
+        (dict(param_schedulers='x'), 'param_schedulers'),
+        (dict(meta=dict(epoch='a', iter=1)), 'epoch'),
+    ],
+)
+def test_a_state_of_another_type_is_refused(trained, tmp_path, changes, name):
+    content = torch.load(trained / 'epoch_4.pth') | changes
+    torch.save(content, tmp_path / 'x.pth')
+
+    with pytest.raises(ValueError, match=f'it has no {name}'):
+        check_resumable(str(tmp_path / 'x.pth'))
+
+
+def test_a_run_without_schedulers_is_resumed(trained, tmp_path):
+    content = torch.load(trained / 'epoch_4.pth')
+    del content['param_schedulers']
+    torch.save(content, tmp_path / 'x.pth')
+
+    check_resumable(str(tmp_path / 'x.pth'), scheduled=False)
+
+
 def test_nothing_of_a_checkpoint_is_run_or_passed_on(trained, tmp_path):
     code = f'open({str(tmp_path / "ran")!r}, "w")\nmodel = dict()'
     checkpoint = torch.load(trained / 'epoch_3.pth')
@@ -475,15 +501,25 @@ def test_a_run_with_another_optimizer_is_not_resumed(trained, tmp_path, optimize
         train(tmp_path / 'work', resume=start, optimizer=optimizer)
 
 
-@pytest.mark.parametrize(('lr', 'said'), [(0.1, False), (0.5, True)])
-def test_another_learning_rate_is_said_to_be_ignored(
-    trained, tmp_path, monkeypatch, lr, said
+@pytest.mark.parametrize(
+    ('changes', 'expected'),
+    [
+        ({}, ()),
+        (dict(lr=0.5), ('0.5, is ignored', '0.1 of')),
+        (
+            dict(max_epochs=5, val_begin=9),
+            ('after 20 iterations instead of 16', 'stays at'),
+        ),
+        (dict(max_epochs=3), ('after 12 iterations instead of 16', 'broken off')),
+    ],
+)
+def test_what_is_taken_from_the_checkpoint_and_not_the_config_is_said(
+    trained, tmp_path, monkeypatch, changes, expected
 ):
     warnings = []
     monkeypatch.setattr(MMLogger, 'warning', lambda self, text: warnings.append(text))
 
-    train(tmp_path, resume=str(trained / 'epoch_3.pth'), lr=lr)
+    train(tmp_path, resume=str(trained / 'epoch_3.pth'), **changes)
 
-    assert (
-        any('0.5, is ignored' in text and '0.1 of' in text for text in warnings) == said
-    )
+    assert all(text in ' '.join(warnings) for text in expected)
+    assert len(warnings) == bool(expected)
