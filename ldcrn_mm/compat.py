@@ -27,7 +27,7 @@ COMPILE_OPS = 'bash tools/build_mmcv_ops.sh'
 @functools.cache
 def apply() -> None:
     """Applies every piece, once, before anything of mmpose is imported."""
-    silence_pkg_resources()
+    silence_warnings()
     provide_find_loader()
     provide_mmcv_ext()
     provide_xtcocotools()
@@ -36,9 +36,15 @@ def apply() -> None:
     mend_inference_topdown()
 
 
-def silence_pkg_resources() -> None:
-    """Hides a deprecation in every output: mmengine 0.10 imports ``pkg_resources``."""
+def silence_warnings() -> None:
+    """Hides what every tool printed and no user can mend.
+
+    mmengine 0.10 imports ``pkg_resources``. MMPose's data sets look for their keypoints
+    in the current folder before they take MMPose's.
+    """
     warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
+    own = 'The metainfo config file "configs/_base_/datasets/'
+    warnings.filterwarnings('ignore', own)
 
 
 def provide_find_loader() -> None:

@@ -452,10 +452,12 @@ def test_inference_topdown_is_mended_wherever_it_is_imported():
     assert inference_topdown.__wrapped__.__module__ == 'mmpose.apis.inference'
 
 
-def test_users_do_not_read_of_pkg_resources():
+def test_users_read_only_what_they_can_mend(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
-        compat.silence_pkg_resources()
+        compat.silence_warnings()
         warnings.warn('pkg_resources is deprecated as an API. See', stacklevel=1)
-        warnings.warn('another', stacklevel=1)
-    assert [str(x.message) for x in caught] == ['another']
+        for folder in ('configs/_base_/datasets', 'my'):
+            parse_pose_metainfo(dict(from_file=f'{folder}/coco.py'))
+    assert [str(x.message).split('"')[1] for x in caught] == ['my/coco.py']
