@@ -8,7 +8,7 @@ from copy import deepcopy
 from hashlib import sha256
 from math import isfinite
 from os import environ, stat
-from os.path import exists, join, realpath
+from os.path import isfile, join, realpath
 from pathlib import Path
 from random import Random
 from reprlib import repr as short
@@ -249,7 +249,12 @@ def _inspect_coco(
             optional.remove('area')
         length = names and 3 * len(names)
         values = f'{length or ""} finite numbers: x, y, v of every keypoint'.lstrip()
-        points = (lambda value: _are_numbers(value, length), values)
+        points = (
+            lambda value: (
+                _are_numbers(value, length) and min(value[2::3], default=0) >= 0
+            ),  # else a weight below 0
+            f'{values}, v at least 0',
+        )
         rules = dict(id=ID, image_id=ID, category_id=ID, bbox=BOX, keypoints=points)
         rules |= dict(area=NUMBER, num_keypoints=ID, iscrowd=NUMBER)
         _require(people, 'annotations', rules, optional)
@@ -365,6 +370,6 @@ def _inspect_boxes(path: str, images: Container[int]) -> None:
 
 
 def _require_files(folder: str, names: list[str]) -> None:
-    missing = [path for name in names if not exists(path := join(folder, name))]
+    missing = [path for name in names if not isfile(path := join(folder, name))]
     if missing and '://' not in folder:
         raise ValueError(f'{len(missing)} pictures are missing, such as {missing[0]}')

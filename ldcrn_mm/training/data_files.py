@@ -1,7 +1,7 @@
 """The files that a config's data sets read."""
 
 from collections.abc import Iterator, Sequence
-from os.path import exists, join
+from os.path import exists, isfile, join
 
 from mmengine.config import Config, ConfigDict
 
@@ -16,7 +16,8 @@ def check_data_files(cfg: Config, splits: Sequence[str]) -> None:
     missing: dict[str, list[str]] = {}
     for split in splits:
         for key, path in _data_files(cfg, split):
-            if '://' not in path and not exists(path):
+            is_there = isfile if key.endswith('_file') else exists
+            if '://' not in path and not is_there(path):
                 missing.setdefault(path, []).append(key)
     if not missing:
         return

@@ -104,6 +104,7 @@ def of_category(**changes):
         (of_person(keypoints=[[1, 2, 2]] * 17), ['keypoints']),
         (of_person(keypoints=[NAN] * 51), ['keypoints', '2, got']),
         (of_person(keypoints=[None] + [1] * 50), ['keypoints']),
+        (of_person(keypoints=[5, 5, -1] * 17), ['v at least 0', '2, got']),
         (of_person(area='large'), ['area']),
         (of_person(num_keypoints=None), ['num_keypoints']),
         (of_all(num_keypoints=0), ['no person is left', '3 without keypoints']),
@@ -113,6 +114,7 @@ def of_category(**changes):
         (of_category(keypoints=NAMES[:16]), ['keypoints', 'expects nose']),
         (of_category(keypoints=NAMES[::-1]), ['right_ankle, left_ankle']),
         (of_image(file_name='gone.jpg'), ['1 pictures are missing', 'gone.jpg']),
+        (of_image(file_name='.'), ['1 pictures are missing']),
     ],
 )
 def test_what_is_wrong_is_named(coco, tmp_path, change, words):
