@@ -25,6 +25,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
+from os.path import realpath
 from pathlib import Path
 
 from mmengine.logging import MMLogger
@@ -75,8 +76,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     if not (args.show or args.out_dir):
         args.out_dir = 'outputs/demo'
     if args.out_dir and args.bbox_file:
-        results = Path(args.out_dir, 'results.json').resolve()
-        if results == Path(args.bbox_file).resolve():
+        results = realpath(Path(args.out_dir, 'results.json'))
+        if results == realpath(args.bbox_file):
             parser.error(f'{results} would be replaced: choose another --out-dir')
     return args
 

@@ -53,7 +53,10 @@ def parse_args() -> argparse.Namespace:
         help="scale the learning rate from the config's batch size to the actual one",
     )
     options.add_run_options(parser)
-    return options.parse_run_options(parser)
+    args = options.parse_run_options(parser)
+    if args.resume == '':  # an empty variable of a script would start anew
+        parser.error("--resume expects the name of a checkpoint, got ''")
+    return args
 
 
 def build_config(args: argparse.Namespace) -> Config:

@@ -227,8 +227,8 @@ class TopdownInferencer(Pose2DInferencer):
             OSError, ValueError: if an argument is wrong, a result would replace an
                 input or another result, or the only picture or its boxes are wrong.
         """
-        if batch_size < 1:
-            raise ValueError(f'batch_size must be at least 1, got {batch_size}')
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f'batch_size must be at least 1, got {batch_size!r}')
         for name in ('bbox_thr', 'nms_thr'):
             if not 0 <= kwargs.get(name, 0) <= 1:  # nobody would be found
                 raise ValueError(f'{name} must be in [0, 1], got {kwargs[name]}')

@@ -6,6 +6,7 @@ References:
 
 import json
 from collections.abc import Iterator, Mapping
+from os.path import realpath  # of loops, too
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ class Outputs:
         self._writer: cv2.VideoWriter | None = None
         self._frames: list[dict] = []
         self._written = 0  # frames of the drawn video
-        self._owners: dict[Path, str] = {}
+        self._owners: dict[str, str] = {}
         self._full: set[str] = set()  # names of results with the picture's suffix
         # Of pictures that come one after the other, add() does the same.
         self._known = self.video is not None or isinstance(inputs, list)
@@ -126,24 +127,24 @@ class Outputs:
     def _protect(self, source: Picture | int) -> None:
         """Remembers an input."""
         if isinstance(source, str):
-            self._owners[Path(source).resolve()] = f'the input {source}'
+            self._owners[realpath(source)] = f'the input {source}'
 
     def _claim(self, name: str) -> None:
         """Takes the files of a picture, which nothing else may have.
 
         Beside ``a.jpg`` those of ``a.heic`` are ``a.heic.jpg`` and ``a.heic.json``.
         """
-        taken = [self._owners.get(f.resolve(), '') for f in self._files(name) if f]
+        taken = [self._owners.get(realpath(f), '') for f in self._files(name) if f]
         results = [owner for owner in taken if owner.startswith('those of')]
         if any(path_of(owner).name != path_of(name).name for owner in results):
             self._full.add(name)
         for file in filter(None, self._files(name)):
-            if owner := self._owners.get(file.resolve()):
+            if owner := self._owners.get(realpath(file)):
                 raise ValueError(
                     f'The results of {name} would replace {owner} in {file}. '
                     'Choose another folder, or rename one of them.'
                 )
-            self._owners[file.resolve()] = f'those of {name}'
+            self._owners[realpath(file)] = f'those of {name}'
 
     def add(
         self,

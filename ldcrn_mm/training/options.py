@@ -214,7 +214,7 @@ def user_errors() -> Iterator[None]:
     """Ends the program with the message alone for what the user can mend."""
     try:
         yield
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         sys.exit(f'{Path(sys.argv[0]).name}: error: {error}')
 
 

@@ -98,7 +98,7 @@ def last_checkpoint(work_dir: str) -> str | None:
     """
     folder = Path(work_dir)
     record = folder / 'last_checkpoint'
-    named = Path(record.read_text().strip() if record.is_file() else '')
+    named = Path(record.read_text(errors='replace').strip() if record.is_file() else '')
     numbered = [
         path
         for path in folder.glob('*.pth')

@@ -85,7 +85,7 @@ class TestBoxes:
     @pytest.mark.parametrize(
         ('name', 'value'),
         [
-            *(('batch_size', size) for size in (0, -1)),
+            *(('batch_size', size) for size in (0, -1, 2.5)),
             *(('bbox_thr', score) for score in (30, -1, float('nan'))),
             ('nms_thr', 1.5),
         ],
@@ -266,10 +266,11 @@ class TestPictures:
         (folder / 'aa.jpg').mkdir()
         (folder / 'ab.jpg').symlink_to('nowhere')
         os.mkfifo(folder / 'ac.jpg')
+        (folder / 'ad.jpg').symlink_to('ad.jpg')
         for given in (folder, [*open_inputs(folder)]):
             results = run(inferencer, given)
             wrong = [i for i, result in enumerate(results) if 'error' in result]
-            assert (len(results), wrong) == (5, [1, 2, 3])
+            assert (len(results), wrong) == (6, [1, 2, 3, 4])
         with pytest.raises(FileNotFoundError, match=r'ab\.jpg'):
             run(inferencer, [folder / 'ab.jpg'])
 

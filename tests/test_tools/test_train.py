@@ -121,7 +121,9 @@ def test_a_downloaded_checkpoint_cannot_run_code(
     ('arguments', 'words'),
     [
         (['--resume', 'nowhere.pth'], 'checkpoint file not found: nowhere.pth'),
+        (['--resume', ''], 'expects the name of a checkpoint'),
         (['--work-dir', '{trained}'], 'earlier training.*--resume'),
+        (['--work-dir', '{trained}/epoch_3.pth'], 'exists.*epoch_3'),
         (
             ['--resume', '{trained}/best_coco_AP_epoch_1.pth'],
             'no optimizer.*epoch_N.pth.*load_from=.*best_coco_AP',

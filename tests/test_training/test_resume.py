@@ -325,6 +325,7 @@ def test_files_are_written_atomically_unless_configured_otherwise():
     [
         (None, 'epoch_10.pth'),
         ('', 'epoch_10.pth'),
+        ('\xff\0', 'epoch_10.pth'),  # of a disk that failed
         ('/gone/epoch_8.pth', 'epoch_10.pth'),
         ('/gone/epoch_9.pth', 'epoch_9.pth'),  # the folder was moved or copied
         ('{folder}/out/epoch_7.pth', 'out/epoch_7.pth'),  # out_dir of the hook
@@ -337,7 +338,8 @@ def test_the_last_checkpoint_is_the_recorded_one_or_that_of_the_highest_number(
     for name in ('epoch_9', 'epoch_10', 'best_AP_epoch_11', 'out/epoch_7'):
         (tmp_path / f'{name}.pth').touch()
     if record is not None:
-        (tmp_path / 'last_checkpoint').write_text(record.format(folder=tmp_path))
+        text = record.format(folder=tmp_path)
+        (tmp_path / 'last_checkpoint').write_text(text, 'latin-1')
 
     assert last_checkpoint(str(tmp_path)) == str(tmp_path / expected)
 
