@@ -62,7 +62,7 @@ def test_names_and_aliases_are_found_by_mmpose():
             'ldcrn-coco': 'ldcrn_coco',
             'ldcrn-mpii': 'ldcrn_mpii',
             'ldcrn': 'td-hm_ldcrn_2xb16-2e_everyday-128x96',
-            'ldcrn-narrow': 'td-hm_ldcrn-narrow_1xb16-30e_lsp-extended-128x96',
+            'ldcrn-narrow': 'td-hm_ldcrn-narrow_2xb16-2e_everyday-128x96',
         }.items()
     )
     assert zoo.DEFAULT in aliases

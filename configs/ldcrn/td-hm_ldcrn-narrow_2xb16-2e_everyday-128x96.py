@@ -1,12 +1,13 @@
-"""A narrow LDCRN on LSP extended: 1.8 million parameters, for quick demos.
+"""A narrow LDCRN on the same photographs: the published `ldcrn-narrow`.
 
-The paper's layout and its four scales with a sixth of the multiply-adds: half as
-many dense blocks at stride 4, where most of the paper's are, and one module for
-each stage.
+1.8 million parameters. The paper's layout and its four scales with a sixth of the
+multiply-adds: half as many dense blocks at stride 4, where most of the paper's are, and
+one module for each stage.
 """
 
-_base_ = 'td-hm_ldcrn_1xb16-30e_lsp-extended-128x96.py'
+_base_ = 'td-hm_ldcrn_2xb16-2e_everyday-128x96.py'
 
+load_from = None  # ours started from 84 epochs of LSP extended
 channels = (24, 48, 96, 160)
 model = dict(
     backbone=dict(
