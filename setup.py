@@ -29,7 +29,7 @@ REQUIREMENTS = [
     'json_tricks',
     'matplotlib',
     'mmcv-lite>=2.0.0,<2.2',  # mmdet 3.3 refuses 2.2
-    'mmdet>=3.0,<3.4',
+    'mmdet>=3.2,<3.4',  # 3.1 refuses mmcv 2.1
     'mmengine>=0.10,<1',
     'munkres',
     'numpy>=1.26',
