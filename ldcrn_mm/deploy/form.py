@@ -52,10 +52,9 @@ def deploy_form(
             'Export other networks without it.'
         )
     form = copy.deepcopy(model).eval()
-    if (suffix, precision) == ('.xml', 'int8'):
-        return form.requires_grad_(False)
     rule = RULES.get(suffix) if precision == 'fp32' else None
-    _rewrite(form, 1 if precision == 'int8' else ALIGNMENT.get(suffix, 1), rule)
+    if (suffix, precision) != ('.xml', 'int8'):
+        _rewrite(form, 1 if precision == 'int8' else ALIGNMENT.get(suffix, 1), rule)
     if rule:
         use_winograd(form, rule)
     return form.requires_grad_(False).eval()

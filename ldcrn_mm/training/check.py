@@ -1,6 +1,5 @@
 """What is wrong with a config and its data, found before anything is built."""
 
-import difflib
 import inspect
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from mmpose.registry import HOOKS, METRICS
 from .annotations import inspect_dataset, keypoint_names
 from .data_files import check_data_files, datasets, evaluators
 from .launch import type_name
-from .variables import stale_variables
+from .variables import did_you_mean, stale_variables
 
 COCO = ['AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)']
 COCO += [name.replace('AP', 'AR') for name in COCO]
@@ -241,9 +240,8 @@ def _hooks(cfg: Config) -> Iterator[str]:
         for name in (
             hook.keys() - known - {'type', 'priority', '_scope_'} if known else ()
         ):
-            alike = difflib.get_close_matches(name, known, n=1)
-            hint = f' Did you mean `{alike[0]}`?' if alike else ''
-            yield f'{key}.{name} is no argument of {type_name(hook)}.{hint}'
+            problem = f'{key}.{name} is no argument of {type_name(hook)}.'
+            yield problem + did_you_mean(name, known)
 
 
 def _arguments(kind: type) -> set[str]:

@@ -200,9 +200,10 @@ def _check_optimizer(runner: Runner, checkpoint: dict[str, Any]) -> None:
             [(len(group['params']), KINDS & group.keys()) for group in groups]
             for groups in both
         ]
+        same = kinds[0] == kinds[1]
     except (AttributeError, LookupError, TypeError):
-        kinds = [True, False]
-    if kinds[0] != kinds[1]:
+        same = False
+    if not same:
         raise ValueError(
             f'`{runner._load_from}` has the state of another optimizer than the '
             "config's, or of other groups of weights. Resume with the config of that "

@@ -7,7 +7,7 @@ Setting it later changes nothing, and MMEngine does not say so.
 import ast
 import difflib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from os.path import isabs
 from typing import Any
 
@@ -46,11 +46,9 @@ def require_effect(cfg: Config, key: str, setting: str, path: str) -> None:
     if name in FIELDS:
         return
     if name not in cfg and name not in OF_INFERENCE:
-        alike = difflib.get_close_matches(name, FIELDS, n=1)
-        hint = f' Did you mean `{alike[0]}`?' if alike else ''
         raise ValueError(
             f'{setting} changes nothing: neither {path} nor the runner has a setting '
-            f'`{name}`.{hint}'
+            f'`{name}`.{did_you_mean(name, FIELDS)}'
         )
     used = set().union(*(used for _, used, _ in _files(cfg)))
     if name == 'custom_imports' or name in used:
@@ -61,6 +59,12 @@ def require_effect(cfg: Config, key: str, setting: str, path: str) -> None:
             f'{path} was read. Instead {advice}write a config that inherits this one '
             "(_base_ = 'PATH')."
         )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence with the most similar of the known names, if one is."""
+    alike = difflib.get_close_matches(name, known, n=1)
+    return f' Did you mean `{alike[0]}`?' if alike else ''
 
 
 def stale_variables(cfg: Config) -> Iterator[str]:

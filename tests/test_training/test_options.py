@@ -176,6 +176,12 @@ def test_settings_without_a_place_or_an_effect_are_refused(read, setting, reason
     assert 'some.py' in str(caught.value)
 
 
+def test_yaml_has_no_variables(tmp_path):
+    (tmp_path / 'some.yaml').write_text('mine: 1\nmodel:\n  width: 1\n')
+
+    assert options.config_with(str(tmp_path / 'some.yaml'), dict(mine=2)).mine == 2
+
+
 @pytest.mark.parametrize(
     ('arguments', 'folder', 'while_validating'),
     [
