@@ -4,7 +4,6 @@ import itertools
 import mimetypes
 import os
 import socket
-import struct
 import sys
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
@@ -136,29 +135,24 @@ def test_neither_picture_nor_video_is_an_error(name, tmp_path):
         open_inputs(tmp_path / name)
 
 
-@pytest.mark.parametrize(
-    'array',
-    [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3))],
-)
-def test_arrays_must_be_color_pictures(array):
-    with pytest.raises(ValueError, match=r'\(H, W, 3\) and type uint8'):
-        open_inputs(array)
+ARRAYS = [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8)]
+ARRAYS += [np.zeros((9, 9, 3)), torch.zeros(1, 8, 8, 3), np.float64(0)]
 
 
-@pytest.mark.parametrize(
-    'given', [True, None, 1.5, -1, b'a.png', {}, np.float64(0), torch.zeros(1, 8, 8, 3)]
-)
+@pytest.mark.parametrize('given', [*ARRAYS, True, None, 1.5, -1, b'a.png', {}])
 def test_other_things_are_errors(given):
     with pytest.raises(ValueError, match='Expected'):
         open_inputs(given)
 
 
-@pytest.mark.parametrize('element', [None, 7, True, b'a.png', [], np.zeros((0, 9, 3))])
+EMPTY = np.zeros((0, 9, 3), np.uint8)
+
+
+@pytest.mark.parametrize('element', [None, 7, True, b'a.png', [], EMPTY])
 def test_other_things_among_pictures_are_errors(element, picture):
-    with pytest.raises(ValueError, match='Expected'):
-        open_inputs([picture, element])
-    with pytest.raises(ValueError, match='Expected'):
-        read_picture(element)
+    for read, given in ((open_inputs, [picture, element]), (read_picture, element)):
+        with pytest.raises(ValueError, match=r'Expected|empty'):
+            read(given)
 
 
 def test_pictures_may_come_one_after_the_other(picture, folder):
@@ -275,40 +269,24 @@ def test_an_address_without_a_picture(web):
         read_picture(f'{web}/nowhere.jpg')
 
 
-@pytest.mark.parametrize('suffix', ['avi', 'mkv', 'mp4'])
+@pytest.mark.parametrize('suffix', ['avi', 'mkv'])
 def test_a_video_that_breaks_off_is_an_error_after_its_frames(
     tmp_path, suffix, picture
 ):
     file = str(tmp_path / f'whole.{suffix}')
-    code = cv2.VideoWriter_fourcc(*('MJPG' if suffix == 'avi' else 'mp4v'))
-    writer = cv2.VideoWriter(file, code, 25, (160, 120))
+    code = 'MJPG' if suffix == 'avi' else 'mp4v'
+    writer = cv2.VideoWriter(file, cv2.VideoWriter_fourcc(*code), 25, (160, 120))
     for i in range(30):
         writer.write(np.roll(picture, 9 * i, axis=1))
     writer.release()
     assert len(list(open_inputs(file))) == 30
     content = Path(file).read_bytes()
-    if suffix == 'mp4':
-        content = index_first(content)
     cut = tmp_path / f'cut.{suffix}'
     cut.write_bytes(content[: int(0.55 * len(content))])
     frames = []
     with pytest.raises(ValueError, match=r'cut\..* breaks off: \d+ of 30 frames'):
         frames.extend(open_inputs(cut))  # keeps what came before the error
     assert 5 < len(frames) < 25
-
-
-def index_first(content):
-    """An mp4 as it is streamed: with `moov` before `mdat`."""
-    start = content.index(b'moov') - 4
-    moov, table = content[start:], content.index(b'stco') + 4 - start
-    (count,) = struct.unpack('>I', moov[table + 4 : table + 8])
-    entries = slice(table + 8, table + 8 + 4 * count)
-    offsets = np.frombuffer(moov[entries], '>u4') + len(moov)
-    moved = (
-        moov[: entries.start] + offsets.astype('>u4').tobytes() + moov[entries.stop :]
-    )
-    ftyp = int.from_bytes(content[:4], 'big')
-    return content[:ftyp] + moved + content[ftyp:start]
 
 
 def test_longer_sound_is_no_break(camera, monkeypatch):
