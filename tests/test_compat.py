@@ -6,7 +6,6 @@ import pkgutil
 import subprocess
 import sys
 import warnings
-import zipfile
 from types import ModuleType
 
 import mmcv
@@ -49,10 +48,8 @@ class TestMmcvExt:
     def test_another_op_raises_when_it_is_called_and_says_how_to_get_it(self):
         x, rois = torch.zeros(1, 1, 4, 4), torch.zeros(1, 5)
         align = mmcv.ops.RoIAlign(2)
-
         with pytest.raises(NotImplementedError) as caught:
             align(x, rois)
-
         assert 'roi_align_forward' in str(caught.value)
         assert compat.COMPILE_OPS in str(caught.value)
 
@@ -60,9 +57,7 @@ class TestMmcvExt:
     def test_mmcv_finds_nms(self):
         boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 29, 29]])
         scores = torch.tensor([0.8, 0.9, 0.3])
-
         kept, indices = mmcv.ops.nms(boxes, scores, iou_threshold=0.5)
-
         assert indices.tolist() == [1, 2]
         torch.testing.assert_close(kept[:, 4], scores[indices])
 
@@ -74,9 +69,7 @@ class TestMmcvExt:
         monkeypatch.delitem(sys.modules, 'mmcv._ext', raising=False)
         monkeypatch.delattr(mmcv, '_ext', raising=False)
         monkeypatch.setattr(mmcv, '__path__', [str(tmp_path), *mmcv.__path__])
-
         compat.provide_mmcv_ext()
-
         assert 'mmcv._ext' not in sys.modules
         assert importlib.import_module('mmcv._ext').compiled
 
@@ -106,17 +99,13 @@ def test_nms_keeps_what_the_definition_keeps(offset, threshold):
     corner = random.uniform(0, 10, (60, 2))
     boxes = np.hstack([corner, corner + random.uniform(1, 8, (60, 2))])
     scores = random.permutation(60) / 60
-
     kept = compat.nms(torch.tensor(boxes), torch.tensor(scores), threshold, offset)
-
     assert kept.tolist() == reference_nms(boxes, scores, threshold, offset)
 
 
 def test_find_loader_is_brought_back(monkeypatch):
     monkeypatch.delattr(pkgutil, 'find_loader', raising=False)
-
     compat.provide_find_loader()
-
     assert pkgutil.find_loader('json') is importlib.util.find_spec('json').loader
     assert pkgutil.find_loader('no_such_module') is None
     assert mmcv_full_available() == COMPILED
@@ -142,14 +131,11 @@ class TestXtcocotools:
         from xtcocotools import mask
 
         dots = np.asfortranarray(np.eye(5, 4, dtype=np.uint8))
-
         np.testing.assert_array_equal(mask.decode(mask.encode(dots)), dots)
 
     def test_the_adapter_takes_its_place_where_it_is_missing(self, modules):
         modules(None, None, None, None)
-
         compat.provide_xtcocotools()
-
         import xtcocotools.mask
         from xtcocotools.coco import COCO
         from xtcocotools.cocoeval import COCOeval
@@ -162,9 +148,7 @@ class TestXtcocotools:
         package, coco, cocoeval, mask = map(ModuleType, XTCOCOTOOLS)
         mask.encode = mask.decode = lambda what: np.NPY_OWNDATA
         modules(package, coco, cocoeval, mask)
-
         compat.provide_xtcocotools()
-
         assert sys.modules['xtcocotools.coco'] is coco
         assert sys.modules['xtcocotools.mask'] is package.mask is xtcoco.mask
         assert coco.maskUtils is cocoeval.maskUtils is xtcoco.mask
@@ -173,9 +157,7 @@ class TestXtcocotools:
         package, coco, cocoeval, mask = map(ModuleType, XTCOCOTOOLS)
         mask.encode = mask.decode = lambda what: what
         modules(package, coco, cocoeval, mask)
-
         compat.provide_xtcocotools()
-
         assert sys.modules['xtcocotools.mask'] is package.mask is mask
 
 
@@ -186,12 +168,10 @@ def test_a_keypoint_is_drawn_with_a_radius_in_an_array(monkeypatch, backend):
     monkeypatch.setattr(np, '__version__', '2.4.0')
     visualizer = OpencvBackendVisualizer(backend=backend)
     visualizer.set_image(np.zeros((40, 40, 3), np.uint8))
-
     compat.mend_drawing()
     with warnings.catch_warnings():
         warnings.simplefilter('error', DeprecationWarning)  # before numpy 2.4
         visualizer.draw_circles(np.array([20, 20]), np.array([5]), face_colors='red')
-
     drawn = visualizer.get_image()[..., 0] > 128
     assert drawn[20, 20]
     assert not drawn[20, 30]
@@ -212,9 +192,7 @@ class TestCheckpoints:
             hub.update_scalar('train/loss', 1.0 / (i + 1))
         hub.update_info('best_score', np.float64(0.5))
         hub.update_info('best_ckpt', 'best.pth')
-
         state = loaded(hub.state_dict())
-
         loss = state['log_scalars']['train/loss']
         assert isinstance(loss, HistoryBuffer)
         assert loss.current() == 0.2
@@ -225,9 +203,7 @@ class TestCheckpoints:
     @pytest.mark.parametrize('name', ['coco', 'mpii'])
     def test_the_description_of_a_data_set_is_read(self, name):
         meta = parse_pose_metainfo(dict(from_file=f'configs/_base_/datasets/{name}.py'))
-
         read = loaded(dict(dataset_meta=meta))['dataset_meta']
-
         np.testing.assert_equal(read, meta)
 
     def test_averaged_weights_optimizer_and_schedule_are_read(self):
@@ -243,9 +219,7 @@ class TestCheckpoints:
             optimizer=optimizer.state_dict(),
             param_schedulers=[schedule.state_dict()],
         )
-
         read = loaded(checkpoint)
-
         averaged.load_state_dict(read['ema_state_dict'])
         optimizer.load_state_dict(read['optimizer'])
         schedule.load_state_dict(read['param_schedulers'][0])
@@ -255,9 +229,7 @@ class TestCheckpoints:
     @pytest.mark.parametrize('code', '?bhilqBHILQefd')
     def test_arrays_and_scalars_of_every_number_type_are_read(self, code):
         array = np.ones((2, 3), code)
-
         read = loaded(dict(array=array, scalar=array[0, 0]))
-
         np.testing.assert_array_equal(read['array'], array)
         assert read['array'].dtype == array.dtype
         assert read['scalar'] == array[0, 0]
@@ -265,35 +237,17 @@ class TestCheckpoints:
     def test_empty_arrays_are_read(self):
         """Those of a data set without a skeleton: their bytes are pickled as such."""
         array = np.empty((0, 2), np.float32)
-
         read = loaded(dict(array=array))['array']
-
         assert (read.shape, read.dtype) == (array.shape, array.dtype)
 
     def test_arrays_saved_under_numpy_1_are_read(self):
-        array, scalar = np.arange(3.0), np.float32(2.5)
-        with io.BytesIO() as file:
-            torch.save(dict(array=array, scalar=scalar), file)
-            data = file.getvalue()
-        renamed = rename_in_pickle(data, b'numpy._core.', b'numpy.core.')
-
+        array, scalar, file = np.arange(3.0), np.float32(2.5), io.BytesIO()
+        content = dict(array=array, scalar=scalar)
+        torch.save(content, file, _use_new_zipfile_serialization=False)
+        renamed = file.getvalue().replace(b'numpy._core.', b'numpy.core.')
         read = torch.load(io.BytesIO(renamed), weights_only=True)
-
         np.testing.assert_array_equal(read['array'], array)
         assert read['scalar'] == scalar
-
-
-def rename_in_pickle(data, old, new):
-    """A zip archive of ``torch.save`` whose pickle names other modules."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as read, zipfile.ZipFile(out, 'w') as write:
-        for entry in read.infolist():
-            content = read.read(entry)
-            if entry.filename.endswith('data.pkl'):
-                assert old in content
-                content = content.replace(old, new)
-            write.writestr(entry.filename, content)
-    return out.getvalue()
 
 
 class Malice:
@@ -389,16 +343,13 @@ def test_crafted_arrays_are_refused():
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True
     )
-
     assert done.stdout.splitlines() == [f'{name}: refused' for name in HOSTILE]
 
 
 @pytest.mark.parametrize('order', 'CF')
 def test_arrays_are_read_and_saved_again_in_their_order(order):
     array = np.asarray(np.arange(6.0).reshape(2, 3), order=order)
-
     read = loaded(loaded(dict(array=array)))['array']
-
     np.testing.assert_array_equal(read, array)
     assert read.strides == array.strides
     assert b'ldcrn_mm' not in pickle.dumps(read)
@@ -409,7 +360,6 @@ def test_a_history_buffer_does_not_change_its_class():
     before = {**HistoryBuffer._statistics_methods}
     methods = dict(mean=HistoryBuffer.max, theirs=HistoryBuffer.min)
     vars(buffer)['_statistics_methods'] = methods
-
     assert loaded(dict(buffer=buffer))['buffer'].statistics('mean') == 2
     assert HistoryBuffer._statistics_methods == before
 
@@ -417,16 +367,13 @@ def test_a_history_buffer_does_not_change_its_class():
 def test_a_torch_that_cannot_be_taught_names_is_left_alone(monkeypatch):
     monkeypatch.setattr(torch, '__version__', TorchVersion('2.1.2+cpu'))
     monkeypatch.delattr(torch.serialization, 'add_safe_globals')
-
     compat.allow_mmengine_checkpoints()
 
 
 def test_a_second_call_changes_nothing():
     before = sys.modules['mmcv._ext']
     allowed = len(torch.serialization.get_safe_globals())
-
     compat.apply.__wrapped__()
-
     assert sys.modules['mmcv._ext'] is before
     assert len(torch.serialization.get_safe_globals()) == allowed
 

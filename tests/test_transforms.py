@@ -39,26 +39,15 @@ def fraction(condition):
     return float(np.mean(condition))
 
 
-def test_both_sides_of_a_box_grow_alike(drawn):
-    factors, _ = drawn
-
+def test_sizes_are_those_of_a_normal_clipped_at_one_sigma(drawn):
+    factors, angle = drawn
     assert factors.shape == (NUM_BOXES, 2)
-    np.testing.assert_allclose(factors[:, 0], factors[:, 1], rtol=1e-6)
-
-
-def test_sizes_are_clipped_at_one_sigma(drawn):
-    factor = drawn[0][:, 0]
-
-    assert factor.min() == pytest.approx(0.65)
-    assert factor.max() == pytest.approx(1.35)
-    beyond = 1 - cdf(1)
-    assert fraction(factor < 0.65001) == pytest.approx(beyond, abs=0.01)
-    assert fraction(factor > 1.34999) == pytest.approx(beyond, abs=0.01)
-
-
-def test_sizes_have_the_moments_of_a_clipped_normal(drawn):
-    factor = drawn[0][:, 0]
-
+    factor = factors[:, 0]
+    np.testing.assert_allclose(factor, factors[:, 1], rtol=1e-6)
+    assert abs(np.corrcoef(factor, angle)[0, 1]) < 0.02
+    assert (factor.min(), factor.max()) == pytest.approx((0.65, 1.35))
+    for beyond in (factor < 0.65001, factor > 1.34999):
+        assert fraction(beyond) == pytest.approx(1 - cdf(1), abs=0.01)
     # E[clip(z, -1, 1)^2]: inside by parts, and one at the ends.
     variance = (cdf(1) - cdf(-1)) - 2 * pdf(1) + 2 * (1 - cdf(1))
     assert factor.mean() == pytest.approx(1, abs=0.005)
@@ -67,7 +56,6 @@ def test_sizes_have_the_moments_of_a_clipped_normal(drawn):
 
 def test_three_of_five_boxes_are_turned_by_at_most_two_sigmas(drawn):
     angle = drawn[1]
-
     assert angle.shape == (NUM_BOXES,)
     assert fraction(angle != 0) == pytest.approx(0.6, abs=0.01)
     assert (angle.min(), angle.max()) == (-90, 90)
@@ -77,80 +65,42 @@ def test_three_of_five_boxes_are_turned_by_at_most_two_sigmas(drawn):
     assert turned.std() == pytest.approx(45 * math.sqrt(variance), rel=0.02)
 
 
-def test_size_and_angle_are_independent(drawn):
-    factors, angle = drawn
-
-    assert abs(np.corrcoef(factors[:, 0], angle)[0, 1]) < 0.02
-
-
-def test_draws_follow_the_seed():
-    def draw(seed):
+def test_a_seed_repeats_its_draws_and_the_caller_keeps_its_boxes():
+    def draw(seed, *sigmas):
         np.random.seed(seed)
-        boxes = dict(bbox_scale=np.ones((3, 2), np.float32))
-        done = ClippedGaussianBBoxTransform(0.25, 30)(boxes)
-        return np.column_stack([done['bbox_scale'], done['bbox_rotation']])
+        scale = np.array([[3.0, 4.0]], np.float32)
+        transform = ClippedGaussianBBoxTransform(*sigmas, rotation_prob=1)
+        done = transform(dict(bbox_scale=scale, bbox_id='kept'))
+        np.testing.assert_array_equal(scale, [[3, 4]])
+        assert done['bbox_id'] == 'kept'
+        assert done['bbox_scale'].dtype == done['bbox_rotation'].dtype == np.float32
+        return [*done['bbox_scale'][0], *done['bbox_rotation']]
 
-    np.testing.assert_array_equal(draw(1), draw(1))
-    assert (draw(1) != draw(2)).any()
-
-
-def test_without_spread_the_box_stays():
-    boxes = dict(bbox_scale=np.array([[3.0, 4.0]], np.float32), bbox_id='kept')
-
-    done = ClippedGaussianBBoxTransform(0, 0)(boxes)
-
-    np.testing.assert_array_equal(done['bbox_scale'], [[3, 4]])
-    np.testing.assert_array_equal(done['bbox_rotation'], [0])
-    assert done['bbox_id'] == 'kept'
+    assert draw(1, 0.25, 30) == draw(1, 0.25, 30) != draw(2, 0.25, 30)
+    assert draw(1, 0, 0) == [3, 4, 0]
 
 
 @pytest.mark.parametrize(('probability', 'turned'), [(0, 0), (1, 1)])
 def test_the_probability_of_a_rotation_is_an_argument(probability, turned):
     boxes = dict(bbox_scale=np.ones((50, 2), np.float32))
-
     angle = ClippedGaussianBBoxTransform(0.2, 30, probability)(boxes)['bbox_rotation']
-
     assert fraction(angle != 0) == turned
 
 
-def test_the_batch_keeps_its_precision():
-    boxes = dict(bbox_scale=np.ones((3, 2), np.float32))
-
-    done = ClippedGaussianBBoxTransform(0.25, 30)(boxes)
-
-    assert done['bbox_scale'].dtype == done['bbox_rotation'].dtype == np.float32
-
-
-def test_the_caller_keeps_its_boxes():
-    scale = np.ones((3, 2), np.float32)
-
-    ClippedGaussianBBoxTransform(0.25, 30)(dict(bbox_scale=scale))
-
-    np.testing.assert_array_equal(scale, 1)
-
-
 @pytest.mark.parametrize(
-    'arguments',
-    [
-        dict(scale_sigma=1, rotation_sigma=0),
-        dict(scale_sigma=-0.1, rotation_sigma=0),
-        dict(scale_sigma=0.1, rotation_sigma=-1),
-        dict(scale_sigma=0.1, rotation_sigma=1, rotation_prob=1.1),
-        dict(scale_sigma=0.1, rotation_sigma=1, rotation_prob=-0.1),
-    ],
+    'arguments', [(1, 0), (-0.1, 0), (0.1, -1), (0.1, 1, 1.1), (0.1, 1, -0.1)]
 )
 def test_arguments_out_of_range_are_refused(arguments):
-    with pytest.raises(ValueError, match=r'[Ee]xpected|probability'):
-        ClippedGaussianBBoxTransform(**arguments)
+    with pytest.raises(ValueError, match=r'sigma|prob'):
+        ClippedGaussianBBoxTransform(*arguments)
 
 
 def test_the_picture_follows_size_and_angle(monkeypatch):
     """A joint right of the centre of a box that doubles and turns by 90 degrees."""
     with DefaultScope.overwrite_default_scope('mmpose'):
+        sigmas = dict(scale_sigma=0.5, rotation_sigma=90)
         transform = TRANSFORMS.build(
-            dict(
-                type='ClippedGaussianBBoxTransform', scale_sigma=0.5, rotation_sigma=90
-            )
+            dict(type='ClippedGaussianBBoxTransform', **sigmas)
         )
         affine = TRANSFORMS.build(dict(type='TopdownAffine', input_size=(64, 64)))
     monkeypatch.setattr(
@@ -163,20 +113,9 @@ def test_the_picture_follows_size_and_angle(monkeypatch):
         keypoints=np.array([[[58.0, 50.0]]], np.float32),
         keypoints_visible=np.ones((1, 1), np.float32),
     )
-
     done = Compose([transform, affine])(sample)
-
     # One pixel is one pixel now; 8 right of the centre has become 8 above it.
     np.testing.assert_allclose(done['transformed_keypoints'], [[[32, 24]]], atol=1e-3)
-
-
-def test_it_describes_itself():
-    transform = ClippedGaussianBBoxTransform(0.35, 45)
-
-    assert repr(transform) == (
-        'ClippedGaussianBBoxTransform(scale_sigma=0.35, rotation_sigma=45, '
-        'rotation_prob=0.6)'
-    )
 
 
 LEFT, TOP = 120, 80  # middle of the spot, counted from zero
@@ -222,6 +161,10 @@ def test_keypoints_of_the_caller_are_left_alone():
     assert result['keypoints'].tolist() == [[[0.0, 0.0], [4.5, 2.0]]]
     assert keypoints.tolist() == [[[1.0, 1.0], [5.5, 3.0]]]
     assert repr(transform) == 'KeypointsFromZero()'
+    assert repr(ClippedGaussianBBoxTransform(0.35, 45)) == (
+        'ClippedGaussianBBoxTransform(scale_sigma=0.35, rotation_sigma=45, '
+        'rotation_prob=0.6)'
+    )
 
 
 @pytest.fixture
@@ -257,7 +200,6 @@ def test_what_lies_beyond_the_line_is_black_and_without_weight(
 ):
     person['keypoints'][0, :, 0] += 1e-3 if side == 'left' else -1e-3
     done = cut_off(person, side, 0.5)
-
     expected = np.zeros_like(person['img'])
     expected[left] = 7
     np.testing.assert_array_equal(done['img'], expected)
@@ -270,7 +212,6 @@ def test_what_lies_beyond_the_line_is_black_and_without_weight(
 def test_a_person_who_would_keep_too_few_joints_stays_whole(person):
     assert cut_off(person, 'bottom', 0.5, 2)['img'].min() == 0
     done = cut_off(person, 'bottom', 0.5, 3)
-
     for key, value in person.items():
         np.testing.assert_array_equal(done[key], value)
 
@@ -279,7 +220,6 @@ def test_a_share_of_the_people_is_cut(person):
     np.random.seed(0)
     transform = RandomTruncation(0.3, min_keypoints=0)
     cut = [transform(dict(person))['img'].min() == 0 for _ in range(2000)]
-
     assert fraction(cut) == pytest.approx(0.3, abs=0.04)
     assert person['img'].min() == 7  # the caller's picture is left alone
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -56,36 +57,20 @@ def test_boxes_have_scores_and_may_reach_over_the_edge(boxes, expected):
         [10, -9, 20, 0],
         [10, 10, float('nan'), 20],
         [10, 10, float('inf'), 20],
+        *([0, 0, far, 20] for far in (1e300, 2e6, 1e-40)),  # a crop would be NaN
     ],
 )
 def test_a_box_that_cannot_be_meant_is_named(box):
-    corners = ','.join(f'{value:g}' for value in box)
-    with pytest.raises(ValueError, match=f'box {corners} in it .*100x50'):
+    corners = ','.join(f'{value:g}' for value in np.float32(box))
+    with pytest.raises(ValueError, match=rf'box {re.escape(corners)} in it .*100x50'):
         check_boxes([[0, 0, 100, 50], box], 100, 50, 'it')
 
 
-@pytest.mark.parametrize('far', [1e300, 2e6, 1e-40])
-def test_a_box_of_which_a_crop_would_be_nan(far):
-    with pytest.raises(ValueError, match='empty, not finite or outside'):
-        check_boxes([[0, 0, far, 20]], 100, 50, 'it')
+OTHERS = [[1, 2, 3, 4], [[1, 2, 3]], [[1, 2, 3, 4], [1, 2, 3]], [[]], [ONE]]
+OTHERS += [[[1, 2, {}, 4]], [[1, 2, 10**400, 4]], ['1234'], {}, 7, None]
 
 
-@pytest.mark.parametrize(
-    'boxes',
-    [
-        [1, 2, 3, 4],
-        [[1, 2, 3]],
-        [[1, 2, 3, 4], [1, 2, 3]],
-        [[]],
-        [ONE],
-        [[1, 2, {}, 4]],
-        [[1, 2, 10**400, 4]],
-        ['1234'],
-        {},
-        7,
-        None,
-    ],
-)
+@pytest.mark.parametrize('boxes', OTHERS)
 def test_other_shapes_and_none_are_errors(boxes):
     with pytest.raises(ValueError, match='for it'):
         check_boxes(boxes, 100, 100, 'it')
@@ -100,30 +85,6 @@ def test_what_holds_no_boxes_is_an_error(boxes):
 def test_boxes_may_come_one_after_the_other():
     found = boxes_per_picture(itertools.cycle([ONE, TWO]), None)
     assert [next(found) for _ in range(3)] == [ONE, TWO, ONE]
-
-
-ODD = [0, -1, 5.5, 1e-40, 1e300, 10**400, float('nan'), float('inf'), None, '5', 'x']
-ODD += ['', True, [], {}, [1], 1j]
-
-
-@pytest.mark.parametrize('seed', range(20))
-def test_any_boxes_are_finite_or_an_error(seed):
-    random = np.random.default_rng(seed)
-
-    def value():
-        odd = random.random() < 0.05
-        return ODD[random.integers(len(ODD))] if odd else random.uniform(-50, 150)
-
-    for _ in range(100):
-        lengths = random.choice([4, 4, 4, 4, 5, 5, 3], random.integers(4))
-        boxes = [[value() for _ in range(length)] for length in lengths]
-        try:
-            found = check_boxes(boxes, 100, 50, 'it')
-        except ValueError:
-            continue
-        assert found.shape == (len(boxes), 5)
-        assert np.isfinite(found).all()
-        assert (found[:, 2:4] > found[:, :2]).all()
 
 
 def person(image, *box, category=1, **more):
@@ -237,16 +198,10 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize('bad', BAD)
-def test_a_bad_annotation_costs_itself_and_is_counted(read, bad):
-    good = person(7, 10, 20, 30, 40)
-    with pytest.warns(InputWarning, match=r'left out: 1 [a-z ]+\.$'):
-        assert read(annotations('a.jpg', people=[good, bad]), 'a.jpg') == [PEOPLE[:1]]
-
-
-def test_bad_annotations_are_counted_in_one_line(read):
+def test_bad_annotations_cost_themselves_and_are_counted_in_one_line(read):
+    content = annotations('a.jpg', people=[*BAD, person(7, 10, 20, 30, 40)])
     with pytest.warns(InputWarning) as shown:
-        read(annotations('a.jpg', people=[*BAD, person(7, 10, 20, 30, 40)]), 'a.jpg')
+        assert read(content, 'a.jpg') == [PEOPLE[:1]]
     (message,) = [str(w.message) for w in shown]
     assert '1 of unknown pictures, 2 with an empty box, 6 without a box' in message
 
@@ -271,14 +226,14 @@ def test_a_picture_that_annotations_do_not_know_costs_itself_only(read):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('[' * 100_000, 'none of the formats'),
-        ('[null]', 'none of the formats'),
-        (annotations('a.jpg', people=[person(7, 1, 2, 3)]), 'none of the formats'),
-        ('{', 'none of the formats'),
-        ('{"images": []}', 'none of the formats'),
-        ('[1]', 'none of the formats'),
-        ('[{"image_id": 1}]', 'none of the formats'),
-        ([person(7, 1, 2, 3, score=1)], 'none of the formats'),
+        *(
+            (content, 'none of the formats')
+            for content in (
+                *('[' * 100_000, '[null]', '{', '[1]', '[{"image_id": 1}]'),
+                *('{"images": []}', [person(7, 1, 2, 3, score=1)]),
+                annotations('a.jpg', people=[person(7, 1, 2, 3)]),
+            )
+        ),
         ([person(7, 1, 2, 3, 4, score=1, category=18)], r"category_id 1 .*'18'"),
         ([person(7, 1, 2, 3, 4, score=1)], r'not know the picture 9\.jpg.* 7'),
         (annotations('a.jpg'), r'not know the picture 9\.jpg.* a\.jpg'),

@@ -16,6 +16,7 @@ from ldcrn_mm.training.annotations import inspect_dataset
 NAN = float('nan')
 NAMES = ['nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear']
 PEOPLE = 'people with keypoints'
+COCO = dict(type='CocoDataset', ann_file='people.json')
 for part in ('shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle'):
     NAMES += [f'left_{part}', f'right_{part}']
 
@@ -33,22 +34,17 @@ def coco(tmp_path):
         (tmp_path / f'{i}.jpg').touch()
 
     def inspect(change=lambda content: None, evaluator=None, **settings):
-        images = [
-            dict(id=i, file_name=f'{i}.jpg', width=64, height=64) for i in (1, 2, 3)
-        ]
-        category = dict(id=1, name='person', keypoints=[*NAMES])
+        size = dict(width=64, height=64)
         content = dict(
-            images=images,
+            images=[dict(id=i, file_name=f'{i}.jpg', **size) for i in (1, 2, 3)],
             annotations=[person(i) for i in (1, 2, 3)],
-            categories=[category],
+            categories=[dict(id=1, name='person', keypoints=[*NAMES])],
         )
         content = change(content) or content
         text = content if isinstance(content, str) else json.dumps(content)
         (tmp_path / 'people.json').write_text(text)
-        dataset = dict(
-            type='CocoDataset', data_root=str(tmp_path), ann_file='people.json'
-        )
-        return inspect_dataset(ConfigDict(dataset | settings), evaluator)
+        dataset = dict(COCO, data_root=str(tmp_path)) | settings
+        return inspect_dataset(ConfigDict(dataset), evaluator)
 
     return inspect
 
@@ -119,7 +115,6 @@ def of_category(**changes):
 )
 def test_what_is_wrong_is_named(coco, tmp_path, change, words):
     _, problems = coco(change)
-
     (problem,) = problems
     assert problem.startswith(f'{tmp_path}/people.json: ')
     for word in words:
@@ -151,7 +146,6 @@ def test_what_is_wrong_is_named(coco, tmp_path, change, words):
 )
 def test_what_mmpose_leaves_out_is_counted(coco, change, count):
     counts, problems = coco(change)
-
     assert not problems
     assert dict(counts).items() >= count.items()
 
@@ -167,7 +161,6 @@ def test_what_mmpose_leaves_out_is_counted(coco, change, count):
 )
 def test_an_evaluator_needs_more(coco, metric, change, words):
     _, problems = coco(change, evaluator=metric)
-
     assert words in problems[0] if words else not problems
 
 
@@ -185,17 +178,14 @@ def test_detected_boxes(coco, tmp_path, change, words):
     box = dict(image_id=1, category_id=1, bbox=[1, 2, 3, 4, 0.9], score=0.9) | change
     path = tmp_path / 'boxes.json'
     path.write_text(json.dumps([box]))
-
     _, problems = coco(bbox_file=str(path))
-
     assert words in problems[0] if words else not problems
 
 
 def test_images_alone_are_enough_for_detected_boxes(coco, tmp_path):
     path = tmp_path / 'boxes.json'
-    path.write_text(
-        json.dumps([dict(image_id=1, category_id=1, bbox=[1, 2, 3, 4], score=1)])
-    )
+    box = dict(image_id=1, category_id=1, bbox=[1, 2, 3, 4], score=1)
+    path.write_text(json.dumps([box]))
 
     def change(content):
         del content['annotations']
@@ -221,12 +211,9 @@ def mpii(tmp_path):
         path = tmp_path / 'mpii.json'
         path.write_text(json.dumps(change(people) or people))
         savemat(tmp_path / 'heads.mat', dict(headboxes_src=heads))
-        dataset = dict(
-            type='MpiiDataset', data_root=str(tmp_path), ann_file='mpii.json'
-        )
-        return inspect_dataset(
-            ConfigDict(dataset, headbox_file=str(tmp_path / 'heads.mat'))
-        )
+        dataset = dict(type='MpiiDataset', data_root=str(tmp_path))
+        dataset |= dict(ann_file='mpii.json', headbox_file=str(tmp_path / 'heads.mat'))
+        return inspect_dataset(ConfigDict(dataset))
 
     return inspect
 
@@ -247,7 +234,6 @@ def mpii(tmp_path):
 )
 def test_mpii(mpii, change, words):
     _, problems = mpii(change)
-
     assert words in problems[0] if words else not problems
 
 
@@ -256,37 +242,19 @@ def test_other_formats_are_not_looked_at():
     assert inspect_dataset(dataset) == ({}, [])
 
 
-VALUES = [
-    None,
-    NAN,
-    float('inf'),
-    -1,
-    0,
-    1,
-    2.5,
-    1e400,
-    '',
-    '1',
-    'x',
-    True,
-    [],
-    {},
-    [1],
-]
+VALUES = [None, NAN, float('inf'), -1, 0, 1, 2.5, 1e400, True, [], {}, [1]]
+VALUES += ['', '1', 'x']
 
 
 def mutate(content, random):
     """Replaces, removes or repeats a value at a random place."""
     parent, place = None, content
-    while (
-        isinstance(place, dict | list)
-        and place
-        and (not parent or random.random() < 0.8)
-    ):
-        parent, place = place, None
-        key = random.choice(
-            [*parent] if isinstance(parent, dict) else range(len(parent))
-        )
+    while isinstance(place, dict | list) and place:
+        if parent and random.random() >= 0.8:
+            break
+        parent = place
+        keys = [*parent] if isinstance(parent, dict) else range(len(parent))
+        key = random.choice(keys)
         place = parent[key]
     act = random.randrange(3)
     if act == 0:
@@ -306,10 +274,7 @@ def test_what_was_found_in_a_large_file_is_kept_until_something_changes(
     monkeypatch.setattr(
         annotations, '_load', lambda path: read.append(path) or load(path)
     )
-    dataset = ConfigDict(
-        type='CocoDataset', data_root=str(tmp_path), ann_file='people.json'
-    )
-
+    dataset = ConfigDict(COCO, data_root=str(tmp_path))
     first = coco()
     assert inspect_dataset(dataset) == first
     assert len(read) == 1
@@ -333,11 +298,7 @@ def test_whatever_is_wrong_is_named_or_does_no_harm(coco, tmp_path):
         _, problems = coco(lambda content: mutate(content, random))
         named += bool(problems)
         if not problems:
-            dataset = DATASETS.build(
-                dict(
-                    type='CocoDataset', data_root=str(tmp_path), ann_file='people.json'
-                )
-            )
+            dataset = DATASETS.build(dict(COCO, data_root=str(tmp_path)))
             assert len(dataset) > 0
             assert np.isfinite([x['keypoints'] for x in dataset]).all()
     assert 200 < named < 600

@@ -86,7 +86,6 @@ def read(parse):
 def test_options_that_cannot_be_right_end_the_program(parse, capsys, arguments, words):
     with pytest.raises(SystemExit) as ended:
         parse(*arguments)
-
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
 
@@ -98,7 +97,6 @@ def test_a_config_is_a_file_or_a_name_and_windows_need_a_display(
         parse(config='other.py')
     assert 'other.py' in capsys.readouterr().err
     assert Path(options.config_file('LDCRN-coco')).name == 'ldcrn_coco.py'
-
     monkeypatch.delenv('DISPLAY')
     with pytest.raises(SystemExit):
         parse('--show')
@@ -108,7 +106,6 @@ def test_a_config_is_a_file_or_a_name_and_windows_need_a_display(
 def test_the_rank_is_that_of_the_environment_or_the_command_line(parse, monkeypatch):
     parse('--local-rank', '3')
     assert os.environ['LOCAL_RANK'] == '3'
-
     parse('--local-rank', '5')
     assert os.environ['LOCAL_RANK'] == '3'
 
@@ -161,16 +158,12 @@ def test_settings_are_overridden(read, setting, found, value):
         ('epochs=5', '(train_cfg.max_epochs) or'),  # not val_begin=True
         ('size=[8,8]', '(train_dataloader.dataset.pipeline.0.size) or'),
         ('width=32', '(model.width) or'),  # of the base
-        (
-            'codec.sigma=3',
-            '(model.head.decoder.sigma, train_dataloader',
-        ),
+        ('codec.sigma=3', '(model.head.decoder.sigma, train_dataloader'),
     ],
 )
 def test_settings_without_a_place_or_an_effect_are_refused(read, setting, reason):
     with pytest.raises(ValueError, match=re.escape(reason)) as caught:
         read('--cfg-options', 'of_my_hook.wait=2', setting)
-
     key, _, _ = setting.partition('=')
     assert str(caught.value).startswith(f'--cfg-options {key}=')
     assert 'some.py' in str(caught.value)
@@ -178,7 +171,6 @@ def test_settings_without_a_place_or_an_effect_are_refused(read, setting, reason
 
 def test_yaml_has_no_variables(tmp_path):
     (tmp_path / 'some.yaml').write_text('mine: 1\nmodel:\n  width: 1\n')
-
     assert options.config_with(str(tmp_path / 'some.yaml'), dict(mine=2)).mine == 2
 
 
@@ -199,9 +191,7 @@ def test_predictions_are_drawn_in_a_window_or_a_folder(
     read = Config.fromfile(args.config)
     read.visualizer.vis_backends[0].type = kind  # a class in pure-Python configs
     monkeypatch.setattr(Config, 'fromfile', lambda path: read)
-
     cfg = options.read_config(args)
-
     hook, drawn = cfg.default_hooks.visualization, bool(arguments)
     assert hook.enable == drawn
     assert hook.get('show', False) == ('--show' in arguments)
@@ -215,16 +205,13 @@ def test_predictions_are_drawn_in_a_window_or_a_folder(
 
 def test_drawing_needs_its_hook(read, tmp_path):
     (tmp_path / 'some.py').write_text('default_hooks = dict()')
-
     with pytest.raises(ValueError, match=r'default_hooks\.visualization'):
         read('--show')
 
 
 def test_a_size_is_in_the_order_of_the_names_of_configs(root):
     config = next((root / 'configs' / 'ldcrn').glob('*384x288.py'))
-
     height, width = options.image_size(config.stem.rpartition('-')[2])
-
     assert Config.fromfile(config).codec.input_size == (width, height)
 
 
@@ -240,7 +227,6 @@ def test_a_missing_checkpoint_and_a_file_of_another_kind_end_the_program(capsys)
         options.require_checkpoint(parser, path)
     for path in (None, 'a.pkl', 'a.json'):
         options.require_suffix(parser, path, ('.json', '.pkl'))
-
     with pytest.raises(SystemExit):
         options.require_checkpoint(parser, 'nowhere.pth')
     assert 'nowhere.pth' in capsys.readouterr().err
@@ -256,7 +242,6 @@ def test_a_place_that_cannot_be_written_ends_the_program(tmp_path, capsys):
         options.require_place(parser, str(tmp_path / path))
     assert (tmp_path / 'old.json').read_text() == 'kept'
     assert not (tmp_path / 'new' / 'a.json').exists()
-
     for path in ('old.json/a.json', 'new'):
         with pytest.raises(SystemExit):
             options.require_place(parser, str(tmp_path / path))
@@ -269,42 +254,27 @@ def test_what_a_user_can_mend_ends_the_program_without_a_traceback(monkeypatch):
     for kind in (ValueError, FileExistsError, ImportError):
         with pytest.raises(SystemExit, match=message), options.user_errors():
             raise kind('no such thing')
-
     with pytest.raises(KeyError), options.user_errors():
         raise KeyError('a bug')
 
 
-def interrupted_while_formatting():
-    try:
-        raise KeyboardInterrupt
-    except KeyboardInterrupt:
-        raise SyntaxError('four hundred lines')  # noqa: B904
-
-
-def raising(error):
-    def act():
-        raise error
-
-    return act
+WHILE_FORMATTING = SyntaxError('four hundred lines')
+WHILE_FORMATTING.__context__ = KeyboardInterrupt()
 
 
 @pytest.mark.parametrize(
-    ('act', 'code', 'words'),
+    ('error', 'code', 'words'),
     [
-        (raising(FloatingPointError('the loss')), 'some.py: error: the loss', ''),
-        (
-            raising(OSError(28, 'full', 'a.pth')),
-            "some.py: error: [Errno 28] full: 'a.pth'",
-            '',
-        ),
-        (raising(KeyboardInterrupt()), 130, 'interrupted'),
-        (interrupted_while_formatting, 130, 'interrupted'),
+        (FloatingPointError('the loss'), 'some.py: error: the loss', ''),
+        (OSError(28, 'full', 'a'), "some.py: error: [Errno 28] full: 'a'", ''),
+        (KeyboardInterrupt(), 130, 'interrupted'),
+        (WHILE_FORMATTING, 130, 'interrupted'),
     ],
 )
-def test_a_run_ends_with_one_line(monkeypatch, capsys, act, code, words):
+def test_a_run_ends_with_one_line(monkeypatch, capsys, error, code, words):
     monkeypatch.setattr(sys, 'argv', ['some.py'])
     with pytest.raises(SystemExit) as ended, options.run_errors():
-        act()
+        raise error
     assert ended.value.code == code
     assert words in capsys.readouterr().err
 
@@ -325,6 +295,5 @@ def test_the_options_are_those_of_mmpose(root, tool):
             Path(options.__file__),
         )
     )
-
     assert {'--work-dir', '--show-dir', '--launcher'} < theirs
     assert theirs <= ours | shared

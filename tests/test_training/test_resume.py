@@ -217,7 +217,6 @@ def test_a_resumed_run_does_the_validation_that_is_missing(
 ):
     monkeypatch.setattr(Score, 'SCORES', [2, 1, 4, 3, 0])
     (tmp_path / 'last_validation').write_text((trained / 'last_validation').read_text())
-
     start = str(trained / f'epoch_{start}.pth')
     assert train(tmp_path, resume=start, **changes) == validated
 
@@ -243,13 +242,11 @@ def test_a_new_run_in_an_old_folder_is_validated_again(tmp_path, monkeypatch):
     with pytest.raises(IndexError):  # in the last validation
         train(tmp_path, val_interval=4)
     monkeypatch.undo()
-
     assert train(tmp_path, resume=True, val_interval=4) == [4]
 
 
 def test_each_of_two_metrics_has_its_best(tmp_path):
     train(tmp_path, hook=dict(save_best=['AP', 'hand/EPE'], max_keep_ckpts=1))
-
     bests = ['best_AP_epoch_3.pth', 'best_hand_EPE_epoch_2.pth']
     assert checkpoints(tmp_path) == [*bests, 'epoch_3.pth', 'epoch_4.pth']
 
@@ -260,9 +257,7 @@ def test_a_run_resumed_elsewhere_leaves_the_first_folder_alone(
 ):
     before = checkpoints(trained)
     monkeypatch.setattr(Score, 'SCORES', [5, 5, 5, 6])
-
     train(tmp_path, resume=str(trained / 'epoch_3.pth'), hook=dict(save_best=save_best))
-
     assert checkpoints(trained) == before
     assert 'best_AP_epoch_4.pth' in checkpoints(tmp_path)
     assert 'best_AP_epoch_3.pth' not in checkpoints(tmp_path)
@@ -275,9 +270,7 @@ def test_leftovers_and_the_old_best_are_removed_in_a_folder_that_was_moved(
     (tmp_path / 'first').rename(tmp_path / 'moved')
     (tmp_path / 'moved' / 'epoch_9.pth.77.partial').touch()  # of a run that was killed
     monkeypatch.setattr(Score, 'SCORES', [2, 1, 4, 3, 9])
-
     train(tmp_path / 'moved', resume=True, max_epochs=5)
-
     names = ['best_AP_epoch_5.pth', 'epoch_4.pth', 'epoch_5.pth']
     assert checkpoints(tmp_path / 'moved') == names
 
@@ -310,7 +303,6 @@ def test_auto_takes_the_first_metric_by_its_rule(tmp_path, monkeypatch, score, b
 
     monkeypatch.setattr(Score, 'compute_metrics', compute)
     train(tmp_path, hook=dict(save_best='auto'))
-
     assert checkpoints(tmp_path)[0] == f'best_{score}_epoch_{best}.pth'
 
 
@@ -334,22 +326,14 @@ def test_files_are_written_atomically_unless_configured_otherwise():
 def test_the_last_checkpoint_is_the_recorded_one_or_that_of_the_highest_number(
     tmp_path, record, expected
 ):
+    assert last_checkpoint(str(tmp_path)) is None
     (tmp_path / 'out').mkdir()
     for name in ('epoch_9', 'epoch_10', 'best_AP_epoch_11', 'out/epoch_7'):
         (tmp_path / f'{name}.pth').touch()
     if record is not None:
         text = record.format(folder=tmp_path)
         (tmp_path / 'last_checkpoint').write_text(text, 'latin-1')
-
     assert last_checkpoint(str(tmp_path)) == str(tmp_path / expected)
-
-
-@pytest.mark.parametrize('record', [None, '', '/gone/epoch_8.pth'])
-def test_without_checkpoints_there_is_no_last_one(tmp_path, record):
-    if record is not None:
-        (tmp_path / 'last_checkpoint').write_text(record)
-
-    assert last_checkpoint(str(tmp_path)) is None
 
 
 def test_a_checkpoint_without_the_state_of_a_training_is_refused(trained, tmp_path):
@@ -376,7 +360,6 @@ def test_a_checkpoint_without_the_state_of_a_training_is_refused(trained, tmp_pa
 def test_a_state_of_another_type_is_refused(trained, tmp_path, changes, name):
     content = torch.load(trained / 'epoch_4.pth') | changes
     torch.save(content, tmp_path / 'x.pth')
-
     with pytest.raises(ValueError, match=f'it has no {name}'):
         check_resumable(str(tmp_path / 'x.pth'))
 
@@ -385,7 +368,6 @@ def test_a_run_without_schedulers_is_resumed(trained, tmp_path):
     content = torch.load(trained / 'epoch_4.pth')
     del content['param_schedulers']
     torch.save(content, tmp_path / 'x.pth')
-
     check_resumable(str(tmp_path / 'x.pth'), scheduled=False)
 
 
@@ -395,9 +377,7 @@ def test_nothing_of_a_checkpoint_is_run_or_passed_on(trained, tmp_path):
     checkpoint['meta']['config'] = code
     checkpoint['message_hub']['runtime_info']['cfg'] = code
     torch.save(checkpoint, tmp_path / 'evil.pth')
-
     train(tmp_path / 'work', resume=str(tmp_path / 'evil.pth'))
-
     assert not (tmp_path / 'ran').exists()
     saved = torch.load(tmp_path / 'work' / 'epoch_4.pth')
     assert saved['meta']['epoch'] == 4
@@ -412,9 +392,7 @@ def test_before_torch_2_6_a_run_saves_plain_types_and_resumes(
     with zipfile.ZipFile(tmp_path / 'epoch_3.pth') as archive:
         pickled = archive.read('archive/data.pkl')
     assert not re.findall(rb'c(?:numpy|mmengine|__builtin__)\S*\n|Counter', pickled)
-
     train(tmp_path / 'resumed', resume=str(tmp_path / 'epoch_3.pth'))
-
     resumed = torch.load(tmp_path / 'resumed' / 'epoch_4.pth')
     whole = torch.load(trained / 'epoch_4.pth')
     for part in ('state_dict', 'optimizer'):
@@ -433,7 +411,6 @@ def test_a_folder_belongs_to_one_process_until_that_ends(tmp_path):
     with pytest.raises(ValueError, match=rf'process {other} on .*--work-dir'):
         lock(str(tmp_path / 'work'), patience=0)
     lock(str(tmp_path / 'another'), patience=0)
-
     os.write(ended[1], b'.')
     os.waitpid(other, 0)
     lock(str(tmp_path / 'work'), patience=0)
@@ -446,14 +423,16 @@ def test_a_new_training_takes_no_folder_with_checkpoints(tmp_path, name):
     (tmp_path / 'pretrained.pth').touch()
     check_fresh(str(tmp_path))
     check_fresh(str(tmp_path / 'nowhere'))
-
     (tmp_path / name).touch()
     with pytest.raises(ValueError, match=f'{name}.*--resume.*--work-dir'):
         check_fresh(str(tmp_path))
 
 
-@pytest.mark.parametrize('averaged', [False, True])
-@pytest.mark.parametrize('form', ['bare', 'wrapped', 'other head', 'teacher'])
+@pytest.mark.parametrize(
+    ('form', 'averaged'),
+    [('bare', False)]
+    + [(form, True) for form in ('bare', 'wrapped', 'other head', 'teacher')],
+)
 def test_what_fits_is_loaded_also_into_averages(tmp_path, form, averaged):
     weights = {'layer.weight': torch.full((1, 1), 7.0), 'layer.bias': torch.zeros(1)}
     weights = {
@@ -463,38 +442,39 @@ def test_what_fits_is_loaded_also_into_averages(tmp_path, form, averaged):
     }.get(form, weights)
     torch.save(weights, tmp_path / 'weights.pth')
     hooks = [dict(type='EMAHook', momentum=1e-9)] if averaged else []
-
     train(tmp_path / 'work', load_from=tmp_path / 'weights.pth', hooks=hooks, lr=0.0)
-
     saved = torch.load(tmp_path / 'work' / 'epoch_4.pth')
     for part in ('state_dict', *(['ema_state_dict'] if averaged else [])):
         assert saved[part]['module.' * (part != 'state_dict') + 'layer.weight'] == 7
 
 
+NAN = torch.full((1, 1), torch.nan)
+
+
 @pytest.mark.parametrize(
-    'weights',
+    ('part', 'weights'),
     [
-        {'layer.weight': torch.full((1, 1), torch.nan), 'layer.bias': torch.zeros(1)},
-        {'module.module.layer.weight': torch.ones(1, 1)},
-        {'layer.weight': torch.ones(2, 1), 'layer.bias': torch.ones(1)},
+        ('state_dict', {'layer.weight': NAN, 'layer.bias': torch.zeros(1)}),
+        ('state_dict', {'module.module.layer.weight': torch.ones(1, 1)}),
+        ('state_dict', {'layer.weight': torch.ones(2, 1), 'layer.bias': torch.ones(1)}),
+        ('ema_state_dict', {'module.layer.weight': NAN}),
     ],
 )
-def test_a_run_is_resumed_with_all_its_weights_only(trained, tmp_path, weights):
-    checkpoint = torch.load(trained / 'epoch_3.pth')
-    torch.save(checkpoint | dict(state_dict=weights), tmp_path / 'other.pth')
-
+def test_a_run_is_resumed_with_all_its_weights_only(trained, tmp_path, part, weights):
+    checkpoint = torch.load(trained / 'epoch_3.pth') | {part: weights}
+    torch.save(checkpoint, tmp_path / 'other.pth')
     with pytest.raises(SystemExit, match=r'other\.pth'):
         train(tmp_path / 'work', resume=str(tmp_path / 'other.pth'))
+
+
+SGD = dict(type='SGD', lr=0.1, momentum=0.9)
 
 
 @pytest.mark.parametrize(
     'optimizer',
     [
         dict(optimizer=dict(type='Adam', lr=0.1)),
-        dict(
-            optimizer=dict(type='SGD', lr=0.1, momentum=0.9),
-            paramwise_cfg=dict(bias_lr_mult=2.0),
-        ),
+        dict(optimizer=SGD, paramwise_cfg=dict(bias_lr_mult=2.0)),
     ],
 )
 def test_a_run_with_another_optimizer_is_not_resumed(trained, tmp_path, optimizer):
@@ -520,8 +500,6 @@ def test_what_is_taken_from_the_checkpoint_and_not_the_config_is_said(
 ):
     warnings = []
     monkeypatch.setattr(MMLogger, 'warning', lambda self, text: warnings.append(text))
-
     train(tmp_path, resume=str(trained / 'epoch_3.pth'), **changes)
-
     assert all(text in ' '.join(warnings) for text in expected)
     assert len(warnings) == bool(expected)
