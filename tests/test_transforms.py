@@ -98,10 +98,8 @@ def test_arguments_out_of_range_are_refused(arguments):
 def test_the_picture_follows_size_and_angle(monkeypatch):
     """A joint right of the centre of a box that doubles and turns by 90 degrees."""
     with DefaultScope.overwrite_default_scope('mmpose'):
-        sigmas = dict(scale_sigma=0.5, rotation_sigma=90)
-        transform = TRANSFORMS.build(
-            dict(type='ClippedGaussianBBoxTransform', **sigmas)
-        )
+        cfg = dict(type='ClippedGaussianBBoxTransform')
+        transform = TRANSFORMS.build(dict(cfg, scale_sigma=0.5, rotation_sigma=90))
         affine = TRANSFORMS.build(dict(type='TopdownAffine', input_size=(64, 64)))
     monkeypatch.setattr(
         transform, '_draw', lambda n: (np.full((n, 1), 2.0), np.full(n, 90.0))
@@ -226,12 +224,7 @@ def test_a_share_of_the_people_is_cut(person):
 
 @pytest.mark.parametrize(
     ('argument', 'value'),
-    [
-        ('prob', 1.5),
-        ('keep', (0.8, 0.4)),
-        ('keep', (0, 1)),
-        ('side_prob', (1, 1, 0, 0)),
-    ],
+    [('prob', 2), ('keep', (0.8, 0.4)), ('keep', (0, 1)), ('side_prob', (1, 1, 0, 0))],
 )
 def test_truncation_names_an_argument_out_of_range(argument, value):
     with pytest.raises(ValueError, match=argument):

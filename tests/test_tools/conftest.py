@@ -1,5 +1,6 @@
 """A tiny model and a tiny data set, to drive the tools with as users do."""
 
+import functools
 import importlib.util
 import json
 import os
@@ -14,6 +15,7 @@ import pytest
 from mmpose.visualization import PoseLocalVisualizer
 from PIL import Image
 
+ROOT = Path(__file__).resolve().parents[2]
 NUM_IMAGES, SIZE = 4, 64
 TINY_CONFIG = """
 _base_ = ['{root}/configs/ldcrn_coco.py']
@@ -65,22 +67,12 @@ def mini_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
         images.append(dict(id=i, file_name=f'{i}.png', height=SIZE, width=SIZE))
         joints = np.full((17, 3), 2)
         joints[:, :2] = random.integers(10, 54, (17, 2))
-        people.append(
-            dict(
-                id=i,
-                image_id=i,
-                category_id=1,
-                bbox=[6, 4, 48, 56],
-                area=2000,
-                iscrowd=0,
-                num_keypoints=17,
-                keypoints=joints.flatten().tolist(),
-            )
-        )
+        person = dict(id=i, image_id=i, category_id=1, bbox=[6, 4, 48, 56], area=2000)
+        person |= dict(iscrowd=0, num_keypoints=17, keypoints=joints.flatten().tolist())
+        people.append(person)
         boxes.append(dict(image_id=i, category_id=1, score=0.9, bbox=[5, 5, 50, 54]))
-    category = dict(
-        id=1, name='person', keypoints=[f'joint{i}' for i in range(17)], skeleton=[]
-    )
+    category = dict(id=1, name='person', keypoints=[f'joint{i}' for i in range(17)])
+    category['skeleton'] = []
     annotations = dict(images=images, annotations=people, categories=[category])
     (folder / 'annotations.json').write_text(json.dumps(annotations))
     (folder / 'boxes.json').write_text(json.dumps(boxes))
@@ -142,41 +134,56 @@ def run_tool(
     return run
 
 
-@pytest.fixture
-def tool(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
+def load_tool(
+    patch: pytest.MonkeyPatch, name: str, *arguments: object, cwd: Path | None = None
+) -> ModuleType:
     """A file of ``tools/`` as a module, and the command line it will see."""
+    path = ROOT / 'tools' / name
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    patch.setattr(sys, 'argv', [str(path), *map(str, arguments)])
+    patch.setenv('LOCAL_RANK', '0')
+    # MMEngine would log to the folder of an earlier run in this process.
+    patch.setattr(PoseLocalVisualizer, '_instance_dict', {})
+    if cwd:
+        patch.chdir(cwd)
+    return module
 
-    def load(name: str, *arguments: object) -> ModuleType:
-        path = root / 'tools' / name
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        monkeypatch.setattr(sys, 'argv', [str(path), *map(str, arguments)])
-        monkeypatch.setenv('LOCAL_RANK', '0')
-        # MMEngine would log to the folder of an earlier run in this process.
-        monkeypatch.setattr(PoseLocalVisualizer, '_instance_dict', {})
-        return module
 
-    return load
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
+    """Loads a tool for one test."""
+    return functools.partial(load_tool, monkeypatch)
+
+
+@pytest.fixture(scope='session')
+def call_tool() -> Callable[..., None]:
+    """Calls a tool's main in this process, for what many tests look at."""
+
+    def call(*arguments: object, cwd: Path | None = None) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            load_tool(patch, *arguments, cwd=cwd).main()
+
+    return call
 
 
 @pytest.fixture(scope='session')
 def trained(
     run_tool: Callable, tiny_config: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The work dir of a training by ``train.py``, and what it printed in it."""
+    """The work dir of a training by ``train.py``."""
     work_dir = tmp_path_factory.mktemp('trained')
     options = ['--work-dir', work_dir, '--show-dir', 'pictures']
-    done = run_tool('train.py', tiny_config, *options, '--cfg-options', *NOT_RANDOM)
-    (work_dir / 'printed.txt').write_text(done.stdout + done.stderr)
+    run_tool('train.py', tiny_config, *options, '--cfg-options', *NOT_RANDOM)
     return work_dir
 
 
 @pytest.fixture(scope='session')
-def tested(run_tool: Callable, tiny_config: Path, trained: Path) -> Path:
+def tested(call_tool: Callable, tiny_config: Path, trained: Path) -> Path:
     """The work dir of a test by ``test.py`` with detected boxes."""
     work_dir = trained / 'tested'
-    run_tool(
+    call_tool(
         'test.py',
         *[tiny_config, trained / 'epoch_3.pth', '--work-dir', work_dir],
         *['--out', work_dir / 'metrics.json', '--dump', work_dir / 'people.pkl'],

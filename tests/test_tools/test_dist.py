@@ -65,7 +65,6 @@ def after(words, tool):
 def test_too_few_arguments_show_the_usage(root, script):
     command = ['bash', root / 'tools' / script, 'one']
     done = subprocess.run(command, capture_output=True, text=True)
-
     assert done.returncode != 0
     assert f'usage: bash tools/{script}' in done.stderr
 
@@ -75,7 +74,6 @@ def test_too_few_arguments_show_the_usage(root, script):
 def test_the_scripts_are_clean(root, script):
     command = ['shellcheck', root / 'tools' / script]
     done = subprocess.run(command, capture_output=True, text=True)
-
     assert done.returncode == 0, done.stdout
 
 
@@ -88,7 +86,6 @@ def test_torchrun_starts_the_tools_with_their_options(tell, root):
     passed = ['my config.py', '--launcher', 'pytorch', *options]
     assert after(words, 'train.py') == passed
     assert any(word.startswith(f'>PYTHONPATH={root}') for word in words)
-
     words = tell('dist_test.sh', 'a.py', 'b.pth', 3, '--gt-boxes')
     assert '--nproc_per_node=3' in words
     passed = ['a.py', 'b.pth', '--launcher', 'pytorch', '--gt-boxes']
@@ -103,11 +100,9 @@ def test_a_port_can_be_chosen_and_several_machines_meet_at_the_first(
     words = tell(*arguments, PORT='29999')
     assert '--master_port=29999' in words
     assert '--standalone' not in words
-
     nodes = dict(NNODES='3', NODE_RANK='2', MASTER_ADDR='10.0.0.1')
     meeting = ['--nnodes=3', '--node_rank=2', '--master_addr=10.0.0.1']
     assert {*meeting, '--master_port=29500'} < {*tell(*arguments, **nodes)}
-
     for missing in ('NODE_RANK', 'MASTER_ADDR'):
         known = {key: nodes[key] for key in nodes if key != missing}
         assert missing in run_tool(*arguments, status=1, **known).stderr
@@ -118,7 +113,6 @@ def test_a_port_can_be_chosen_and_several_machines_meet_at_the_first(
 )
 def test_the_cores_are_shared_between_the_processes(tell, processes, given, threads):
     words = tell('dist_train.sh', 'a.py', processes, OMP_NUM_THREADS=given)
-
     assert f'>OMP={threads or len(os.sched_getaffinity(0))}' in words
 
 
@@ -151,7 +145,6 @@ def test_slurm_gets_the_job_and_its_size(tell):
     passed = ['a.py', '--work-dir', 'work', '--launcher', 'slurm', '--amp']
     assert after(words, 'train.py') == passed
     assert '>PORT=7' in words
-
     words = tell('slurm_test.sh', 'part', 'job', 'a.py', 'b.pth')
     usual = ['--ntasks=8', '--ntasks-per-node=8', '--gres=gpu:8', '--cpus-per-task=5']
     assert {*usual} < {*words}
@@ -161,7 +154,6 @@ def test_slurm_gets_the_job_and_its_size(tell):
 def test_small_jobs_of_slurm_may_share_a_node(tell):
     job = ['slurm_train.sh', 'part', 'job', 'a.py', 'work']
     told = [tell(*job, GPUS='2') for _ in range(4)]
-
     assert {'--ntasks-per-node=2', '--gres=gpu:2'} < {*told[0]}
     assert len({words[-1] for words in told}) > 1  # their ports
 
@@ -187,7 +179,6 @@ def assert_two_equal_one(one_dir, two_dir):
     """
     losses, one, later = outcome(one_dir)
     their_losses, two, _ = outcome(two_dir)
-
     assert_close(their_losses, losses, rtol=1e-4, atol=0)
     assert losses[0] != losses[1]
     assert distance(one, two) < 1e-4 * distance(one, later)
@@ -223,7 +214,6 @@ def test_two_processes_train_as_one_does_on_the_whole_batch(
 ):
     two = tmp_path / 'two'
     run_tool('dist_train.sh', tiny_config, 2, '--work-dir', two, *two_epochs)
-
     assert_two_equal_one(one, two)
 
 
@@ -235,7 +225,6 @@ def test_two_processes_test_as_one_does(
     options = ['--work-dir', tmp_path, '--dump', predictions, '--out', metrics]
     options += ['--show-dir', 'pictures']
     run_tool('dist_test.sh', tiny_config, trained / 'epoch_3.pth', 2, *options)
-
     assert len([*tmp_path.glob('*/pictures/*.png')]) == 4
     assert metrics.read_text() == (tested / 'metrics.json').read_text()
     found, expected = (
@@ -263,7 +252,6 @@ def test_two_machines_train_as_one_process_does(
         subprocess.Popen(command, env=environment | meeting | dict(NODE_RANK=rank))
         for rank in '01'
     ]
-
     assert [machine.wait() for machine in machines] == [0, 0]
     assert_two_equal_one(one, tmp_path / 'two')
 
@@ -276,10 +264,8 @@ def test_two_tasks_of_slurm_train_and_test_on_cpus(
     job = dict(GPUS='2', SRUN_ARGS='--gres=none', MASTER_ADDR='127.0.0.1')
     job |= dict(PATH=f'{folder}:{environment["PATH"]}', VIRTUAL_ENV='some')
     two, metrics = tmp_path / 'two', tmp_path / 'metrics.json'
-
     run_tool('slurm_train.sh', 'part', 'job', tiny_config, two, *two_epochs, **job)
     assert_two_equal_one(one, two)
-
     arguments = [tiny_config, two / 'epoch_2.pth', '--work-dir', two, '--out', metrics]
     run_tool('slurm_test.sh', 'part', 'job', *arguments, **job)
     assert 'coco/AP' in json.loads(metrics.read_text())

@@ -75,7 +75,6 @@ def test_heatmaps_equal_the_cpu(device, dtype):
         expected = model.head(model.neck(model.backbone(images('cpu', dtype))))
         model.to(device)
         found = model.head(model.neck(model.backbone(images(device, dtype))))
-
     assert difference([found.cpu()], [expected]) < TOLERANCES[dtype]
 
 
@@ -83,7 +82,6 @@ def test_gradients_equal_the_cpu(device):
     dtype = torch.float64  # in float32 batch normalization magnifies the rounding
     expected = step(build(dtype), images('cpu', dtype))
     found = step(build(dtype).to(device), images(device, dtype))
-
     assert difference(found, expected) < 1e-6
 
 
@@ -95,7 +93,6 @@ def test_recomputation_gives_the_same_gradients_for_less_memory(device):
             torch.cuda.reset_peak_memory_stats()
         results.append(step(model, images(device, torch.float64, size)))
         peaks.append(torch.cuda.max_memory_allocated() if device == 'cuda' else 0)
-
     assert difference(*results) < 1e-9
     if device == 'cuda':
         assert peaks[1] < 0.5 * peaks[0]
@@ -108,7 +105,6 @@ def test_channels_last_gives_the_same_heatmaps(device):
         model.to(memory_format=torch.channels_last)
         image = images(device).to(memory_format=torch.channels_last)
         found = model.backbone(image)
-
     assert difference(found, expected) < 1e-3
 
 
@@ -119,7 +115,6 @@ def test_a_compiled_network_gives_the_same_heatmaps(device):
     with torch.no_grad():
         expected = model.backbone(images(device))
         found = torch.compile(model.backbone)(images(device))
-
     assert difference(found, expected) < 1e-3
 
 
@@ -148,7 +143,6 @@ def test_training_and_resuming(device, tool, tiny_config, tmp_path, name):
         resume = ['--resume'] if found else []
         tool('train.py', *arguments, *resume, *settings, *more).main()
         found.append(losses(tmp_path))
-
     assert [len(one) for one in found] == [4, 2]
     assert np.isfinite(np.concatenate(found)).all()
     assert (tmp_path / 'epoch_3.pth').is_file()
@@ -161,7 +155,6 @@ def test_distributed_training_with_synchronised_statistics(
         *['dist_train.sh', tiny_config, 1, '--work-dir', tmp_path, '--no-validate'],
         *['--cfg-options', 'sync_bn=torch', 'train_cfg.max_epochs=1'],
     )
-
     assert (tmp_path / 'epoch_1.pth').is_file()
     assert len(losses(tmp_path)) == 2
     if device == 'cuda':
@@ -185,7 +178,6 @@ def test_evaluation_equals_the_cpu(device, run_tool, tool, tiny_config, tmp_path
         np.concatenate([one['pred_instances']['keypoint_scores'] for one in load(dump)])
         for dump in dumps
     )
-
     assert len(found) == 4
     np.testing.assert_allclose(found, expected, rtol=1e-3)
 
@@ -203,7 +195,6 @@ def test_predictions_equal_the_cpu(device):
         np.testing.assert_allclose(
             sample.pred_instances.keypoints[0], found[-1], atol=0.5
         )
-
     np.testing.assert_allclose(found[1], found[0], atol=0.5)
 
 
@@ -222,5 +213,4 @@ def test_onnx_runtime_on_the_gpu_equals_the_network(device, tmp_path):
         expected = model(images('cpu'))
     name = session.get_inputs()[0].name
     found = session.run(None, {name: images('cpu').numpy()})
-
     assert difference([torch.from_numpy(one) for one in found], expected) < 1e-3

