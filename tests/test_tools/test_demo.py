@@ -12,6 +12,7 @@ from mmpose.apis import init_model
 from mmpose.apis.inferencers.utils import default_det_models
 from mmpose.models import TopdownPoseEstimator
 
+from ldcrn_mm.checkpoint import zoo
 from ldcrn_mm.inference import TopdownInferencer, Video
 
 
@@ -204,12 +205,15 @@ def test_settings_of_the_config(run, folder, tmp_path):
     assert scores[0] != scores[1]
 
 
-@pytest.mark.parametrize('model', [(), ('ldcrn',)])
-def test_without_a_checkpoint_the_published_one_looks(run, folder, tmp_path, model):
-    flip = ('--cfg-options', 'model.test_cfg.flip_test=True') if model else ()
-    assert run(folder / '1.png', '--device', 'cpu', *flip, model=model) == 0
-    (expected,) = TopdownInferencer(device='cpu', det_model='none')(folder / '1.png')
-    assert [saved(tmp_path, '1')] == expected['predictions']
+@pytest.mark.parametrize('settings', [(), ('--cfg-options', 'resume=False')])
+def test_without_a_checkpoint_the_published_one_looks(
+    tool, run, folder, tmp_path, settings
+):
+    assert tool('demo.py').parse_args(['1.png']).config == zoo.DEFAULT
+    words = (folder / '1.png', '--device', 'cpu', *settings)
+    assert run(*words, model=('ldcrn-narrow',)) == 0
+    inferencer = TopdownInferencer('ldcrn-narrow', device='cpu', det_model='none')
+    assert [saved(tmp_path, '1')] == next(inferencer(folder / '1.png'))['predictions']
 
 
 @pytest.mark.parametrize(

@@ -135,9 +135,8 @@ def test_the_checkouts_environment_is_used_if_none_is_active(root, tmp_path, scr
 def test_slurm_gets_the_job_and_its_size(tell):
     size = dict(GPUS='16', GPUS_PER_NODE='4', CPUS_PER_TASK='3')
     more = dict(SRUN_ARGS='--gres=none --time=1:00', MASTER_PORT='7')
-    words = tell(
-        'slurm_train.sh', 'part', 'job', 'a.py', 'work', '--amp', **size, **more
-    )
+    job = ['slurm_train.sh', 'part', 'job', 'a.py', 'work', '--amp']
+    words = tell(*job, **size, **more)
     assert words[1:4] == ['-p', 'part', '--job-name=job']
     assert {'--ntasks=16', '--ntasks-per-node=4', '--cpus-per-task=3'} < {*words}
     assert words.index('--time=1:00') > words.index('--gres=none')
@@ -209,6 +208,7 @@ def one(tool, tiny_config, two_epochs, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does_on_the_whole_batch(
     run_tool, tiny_config, two_epochs, one, tmp_path
 ):
