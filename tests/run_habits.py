@@ -91,7 +91,6 @@ def inherit_from_mmpose_without_an_import() -> str:
 
 def inherit_from_us() -> str:
     import_module('ldcrn_mm')
-
     return backbone_in_a_runner(write(BY_NAME))
 
 
@@ -101,14 +100,12 @@ def inherit_from_us_without_an_import() -> str:
 
 def inherit_a_recipe() -> str:
     import_module('ldcrn_mm')
-
     cfg = mmengine.config.Config.fromfile(write('ldcrn_mm::ldcrn/../ldcrn_mpii.py'))
     return cfg.dataset_type
 
 
 def hub_get_model() -> str:
     import_module('ldcrn_mm')
-
     return type(mmengine.hub.get_model(BY_NAME).backbone).__name__
 
 

@@ -223,17 +223,9 @@ def test_no_config_hides_a_data_set_of_mmpose():
 def annotation(number, points):
     """Annotation of COCO and, with 133 points, of COCO-WholeBody."""
     body = points[:17]
-    person = dict(
-        id=number,
-        image_id=number,
-        category_id=1,
-        bbox=[20, 10, 110, 130],
-        area=9000,
-        iscrowd=0,
-        segmentation=[],
-        num_keypoints=len(body),
-        keypoints=body.ravel().tolist(),
-    )
+    person = dict(id=number, image_id=number, category_id=1, bbox=[20, 10, 110, 130])
+    person |= dict(area=9000, iscrowd=0, segmentation=[], num_keypoints=len(body))
+    person['keypoints'] = body.ravel().tolist()
     start = 17
     for part, count in dict(foot=6, face=68, lefthand=21, righthand=21).items():
         person[f'{part}_kpts'] = points[start : start + count].ravel().tolist()
@@ -252,23 +244,16 @@ def write_coco(file, dataset, people):
     content = dict(images=images, annotations=annotations, categories=[category])
     file.write_text(json.dumps(content))
     if dataset.get('bbox_file'):
-        boxes = [
-            dict(image_id=i, category_id=1, bbox=[20, 10, 110, 130], score=0.9)
-            for i in (1, 2)
-        ]
+        box = dict(category_id=1, bbox=[20, 10, 110, 130], score=0.9)
+        boxes = [dict(box, image_id=i) for i in (1, 2)]
         Path(dataset.bbox_file).parent.mkdir(parents=True, exist_ok=True)
         Path(dataset.bbox_file).write_text(json.dumps(boxes))
 
 
 def write_mpii(file, dataset, people):
+    usual = dict(center=[75, 75], scale=0.6, joints_vis=[1] * 16)
     content = [
-        dict(
-            image=f'{i}.png',
-            center=[75, 75],
-            scale=0.6,
-            joints=points[:, :2].tolist(),
-            joints_vis=[1] * len(points),
-        )
+        dict(usual, image=f'{i}.png', joints=points[:, :2].tolist())
         for i, points in enumerate(people, 1)
     ]
     file.write_text(json.dumps(content))

@@ -31,9 +31,7 @@ def call(monkeypatch):
 def test_a_script_runs_as_python_would_run_it(call, tmp_path, capsys):
     script = tmp_path / 'script.py'
     script.write_text(SCRIPT)
-
     call(script, '--flag', 'value')
-
     seen = ['__main__', [str(script), '--flag', 'value'], str(tmp_path)]
     assert capsys.readouterr().out.strip() == ' '.join(map(str, seen))
 
@@ -64,7 +62,6 @@ def test_no_file_or_folder_of_the_current_folder_stands_in_for_a_tool(
 ):
     (tmp_path / name).write_text('raise SystemExit("ran")')
     monkeypatch.chdir(tmp_path)
-
     if name == 'numpy':
         with pytest.raises(SystemExit, match=r"'numpy' is no tool"):
             command.find_tool(name)
@@ -91,7 +88,6 @@ def test_an_unknown_tool_is_refused_with_what_comes_close(call, name, message):
 def test_help_lists_our_tools_first(call, capsys, arguments, status):
     with pytest.raises(SystemExit) as stopped:
         call(*arguments)
-
     assert stopped.value.code == status
     ours, theirs = capsys.readouterr().out.splitlines()[-2:]
     assert {'train', 'test', 'demo'} < {*ours.partition(': ')[2].split(', ')}
@@ -107,5 +103,4 @@ def test_help_of_the_command_imports_nothing_heavy(root):
     done = subprocess.run(
         [sys.executable, '-c', code], cwd=root, capture_output=True, text=True
     )
-
     assert done.stdout.splitlines()[-1] == 'set()', done.stderr

@@ -96,6 +96,7 @@ def test_every_file_of_weights_is_listed():
     assert files == {entry['Weights'].partition('//')[2] for entry in PUBLISHED}
 
 
+@pytest.mark.slow
 def test_no_feature_of_the_published_weights_is_dead(published, lsp_extended):
     """A feature that is nowhere positive behind its ReLU never gets a gradient.
 

@@ -113,17 +113,10 @@ def test_exception_where_there_is_no_torso(joint):
 def dataset_of(root, folder, people):
     """The COCO recipe's validation set of people, given as (17, 3) with ``v``."""
     cv2.imwrite(str(folder / '1.png'), np.zeros((200, 200, 3), np.uint8))
+    usual = dict(image_id=1, category_id=1, bbox=[10, 10, 180, 180], area=9000)
+    usual |= dict(iscrowd=0, num_keypoints=17)
     annotations = [
-        dict(
-            id=i,
-            image_id=1,
-            category_id=1,
-            bbox=[10, 10, 180, 180],
-            area=9000,
-            iscrowd=0,
-            num_keypoints=17,
-            keypoints=points.ravel().tolist(),
-        )
+        dict(usual, id=i, keypoints=points.ravel().tolist())
         for i, points in enumerate(people, start=1)
     ]
     image = dict(id=1, file_name='1.png', width=200, height=200)
@@ -131,9 +124,8 @@ def dataset_of(root, folder, people):
     content = dict(images=[image], annotations=annotations, categories=[category])
     (folder / 'people.json').write_text(json.dumps(content))
     dataset = Config.fromfile(root / 'configs/ldcrn_coco.py').val_dataloader.dataset
-    dataset.update(
-        data_root=str(folder), ann_file='people.json', data_prefix=dict(img='')
-    )
+    dataset.update(data_root=str(folder), ann_file='people.json')
+    dataset.data_prefix = dict(img='')
     with DefaultScope.overwrite_default_scope('mmpose'):
         return DATASETS.build(dataset)
 
@@ -157,9 +149,7 @@ def test_hidden_joints_of_a_data_set_count_only_if_asked(
     found = person(20) + 100
     found[[7, 13]] += 1000
     packed.pred_instances = InstanceData(keypoints=found[None])
-
     metrics = evaluate(packed.to_dict(), min_visibility=least)
-
     assert metrics['PCK'] == pytest.approx(100 * (counted - wrong) / counted)
     assert metrics['Wrist PCK'] == 100
 
@@ -174,9 +164,7 @@ def test_hidden_shoulders_and_hips_still_measure_the_torso(root, tmp_path, least
     found[15] += (0, 3.9)
     found[16] += (0, 4.1)
     packed.pred_instances = InstanceData(keypoints=found[None])
-
     metrics = evaluate(packed.to_dict(), min_visibility=least)
-
     assert metrics['Ankle PCK'] == 50
     assert ('Hip PCK' in metrics) == (least == 1)
 

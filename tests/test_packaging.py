@@ -75,9 +75,7 @@ def test_wheel_holds_the_modules_and_what_mim_looks_for(
             if path.is_file() and {'__pycache__', '.mim'}.isdisjoint(path.parts):
                 place = path.relative_to(sources).as_posix()
                 expected.add(place if name == 'ldcrn_mm' else MIM + place)
-
     found = {name for name in names_in(wheel) if '.dist-info/' not in name}
-
     assert f'{MIM}configs/ldcrn_coco.py' in found
     assert found == expected | {f'{RELEASE}.data/scripts/ldcrn'}
 

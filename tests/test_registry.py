@@ -78,7 +78,6 @@ def test_modules_are_found_from_both_scopes(room, module):
 @pytest.mark.parametrize('code', [BY_CUSTOM_IMPORTS, BY_SCOPE])
 def test_a_config_brings_the_package_in(root, tmp_path, code):
     (tmp_path / 'inheriting.py').write_text(INHERITING)
-
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', code],
         cwd=tmp_path,
@@ -86,7 +85,6 @@ def test_a_config_brings_the_package_in(root, tmp_path, code):
         capture_output=True,
         text=True,
     )
-
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == 'ldcrn_mm.models.ldcrn'
 
@@ -97,19 +95,12 @@ def test_an_inherited_head_works_on_the_network(tmp_path, scope):
     config.write_text(INHERITING)
     with DefaultScope.overwrite_default_scope(scope):
         model = registry.MODELS.build(Config.fromfile(config).model)
-
     heatmaps = model.head(model.extract_feat(torch.rand(1, 3, 64, 64)))
-
     assert heatmaps.shape == (1, 17, 16, 16)
-
-
-def current_scope():
-    return DefaultScope.get_current_instance().scope_name
 
 
 def test_the_hub_of_mmengine_builds_a_model_by_name():
     model = mmengine.hub.get_model('ldcrn_mm::ldcrn/td-hm_ldcrn-tiny_sample-128x96.py')
-
     assert isinstance(model.backbone, LDCRN)
     assert isinstance(model.head, LDCRNHead)
 
@@ -120,5 +111,4 @@ def test_the_hub_of_mmengine_builds_a_model_by_name():
 def test_the_scope_is_set_only_where_asked_for(init_default_scope, scope):
     with DefaultScope.overwrite_default_scope('mmengine'):
         registry.register_all_modules(init_default_scope)
-
-        assert current_scope() == scope
+        assert DefaultScope.get_current_instance().scope_name == scope

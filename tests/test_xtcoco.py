@@ -106,9 +106,7 @@ class TestEvaluation:
         """By xtcocotools 1.14.3, for the people of seed 0."""
         file = root / 'tests' / 'data' / 'xtcocotools_statistics.json'
         expected = json.loads(file.read_text())[kind]['area' if use_area else 'box']
-
         found = evaluate(xtcoco, xtcoco, people[0], kind, use_area).stats
-
         assert len({*expected}) > 4  # neither are all people found nor are none
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8)
 
@@ -121,7 +119,6 @@ class TestEvaluation:
 
         found = evaluate(xtcoco, xtcoco, people[seed], kind, use_area)
         expected = evaluate(coco, cocoeval, people[seed], kind, use_area)
-
         np.testing.assert_array_equal(found.stats, expected.stats)
         for name in ('precision', 'recall', 'scores'):
             np.testing.assert_array_equal(found.eval[name], expected.eval[name])
@@ -130,16 +127,13 @@ class TestEvaluation:
 def test_no_detections_at_all_give_zeros(people, tmp_path):
     (tmp_path / 'none.json').write_text('[]')
     files = [people[0][0], str(tmp_path / 'none.json')]
-
     stats = evaluate(xtcoco, xtcoco, files, 'keypoints', True).stats
-
     np.testing.assert_array_equal(stats, 0)
 
 
 def test_sigmas_are_those_of_coco_by_default(people):
     truth = xtcoco.COCO(people[0][0])
     evaluation = xtcoco.COCOeval(truth, truth)
-
     assert evaluation.params.kpt_oks_sigmas[0] == pytest.approx(0.026)
 
 

@@ -41,9 +41,7 @@ def decoded(codec, maps):
 def test_borders_ties_and_negative_heatmaps_decode_like_the_codec(codec):
     maps = np.concatenate([heatmaps(), heatmaps()[:, ::-1]])
     expected = decoded(codec, maps)
-
     keypoints, scores = HeatmapDecoder.of_codec(codec)(torch.from_numpy(maps))
-
     error = 1e-4 if codec.unbiased else 0  # of the logarithms
     np.testing.assert_allclose(keypoints.numpy(), expected[0], rtol=error, atol=error)
     np.testing.assert_array_equal(scores.numpy(), expected[1])

@@ -51,7 +51,6 @@ class TestFiles:
         for node in nodes:  # a norm after a convolution is folded into it
             if node.op_type == 'BatchNormalization':
                 assert made_by[node.input[0]] != 'Conv'
-
         nodes = openvino.Core().read_model(files['.xml', False]).get_ops()
         assert {node.get_type_name() for node in nodes} == {
             'Add', 'Concat', 'Constant', 'Convolution', 'Interpolate', 'Multiply',

@@ -39,7 +39,6 @@ def test_heatmaps_are_about_those_of_the_estimator(heatmaps, graphs, tmp_path, s
     error = runtime(IMAGES.numpy()) - heatmaps
     assert runtime.precision == 'int8'
     assert 1e-4 < np.linalg.norm(error) / np.linalg.norm(heatmaps) < 0.15
-
     weights = weights_of(file)
     nodes = graphs[False].graph.node
     assert len(weights) == sum(node.op_type == 'Conv' for node in nodes)

@@ -89,7 +89,6 @@ def test_pictures_are_what_mmpose_gives_the_network(
         monkeypatch.setattr(network, name, value, raising=False)
     for i in (1, 2):
         inference_topdown(network, str(folder / f'{i}.png'))
-
     images = pictures_of_folder(small_config, network, folder, 2)
     torch.testing.assert_close(images, torch.cat(seen))
     np.testing.assert_allclose(colours(images)[:, 2], [1, 2], atol=1e-3)

@@ -590,7 +590,6 @@ class TestTracking:
             [picture] * 3, bboxes=boxes, tracking=True, pred_out_dir=tmp_path
         )
         found = [[one['track_id'] for one in r['predictions'][0]] for r in results]
-
         assert found == [[1, 2], [2, 1], [2]]
         last = json.loads((tmp_path / '000002.json').read_text())
         assert [one['track_id'] for one in last] == [2]
@@ -603,7 +602,6 @@ class TestTracking:
             Tracker, 'update', lambda *args: times.append(args[-1]) or update(*args)
         )
         run(inferencer, str(video), tracking=True, out_dir=tmp_path / 'out')
-
         assert times == pytest.approx([0, 0.1, 0.2])
         content = json.loads((tmp_path / 'out' / 'results.json').read_text())
         assert all(one['track_id'] > 0 for one in content['annotations'])
@@ -614,7 +612,6 @@ class TestTracking:
         frames = [picture] * 3
         plain = instances(inferencer, frames, bboxes=BOXES[:2])
         tracked = instances(inferencer, iter(frames), bboxes=BOXES[:2], tracking=True)
-
         for found, expected in zip(tracked, plain, strict=True):
             assert found.track_ids.tolist() == [1, 2]
             np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=1e-3)

@@ -33,7 +33,6 @@ def ids(frames, **options):
 
 def test_a_person_keeps_the_id_in_any_order():
     frames = [[100, 300, 500], [503, 103, 303], [306, 506, 106]]
-
     assert ids(frames) == [[1, 2, 3], [3, 1, 2], [2, 3, 1]]
 
 
@@ -61,7 +60,6 @@ def test_a_still_person_jitters_less_than_half():
     smooth = [
         update(tracker, [x], i * SECONDS)[1][0, 0, 0] for i, x in enumerate(places)
     ]
-
     assert np.std(smooth[30:]) < 0.5 * np.std(places[30:])
     assert np.mean(smooth[30:]) == pytest.approx(100, abs=0.3)
 
@@ -70,7 +68,6 @@ def test_a_runner_is_followed_with_little_delay():
     tracker, speed = Tracker(SIGMAS), 340  # pixels a second: four body sizes
     for i in range(60):
         smooth = update(tracker, [100 + speed * i * SECONDS], i * SECONDS)[1]
-
     delay = (100 + speed * 59 * SECONDS - smooth[0, 0, 0]) / speed
     assert 0 <= delay < 0.02  # seconds, less than a frame
 
@@ -92,5 +89,4 @@ def test_the_filter_is_the_formula_of_the_paper():
 
 def test_nobody_in_a_frame():
     found, smooth = update(Tracker(SIGMAS), [], 0)
-
     assert (found.shape, smooth.shape) == ((0,), (0, 5, 2))

@@ -17,7 +17,6 @@ def test_it_counts_and_names_problems(
     options = ['--cfg-options', 'resume=False', *settings]
     with pytest.raises(SystemExit) as ended:
         tool('check_data.py', tiny_config, *options).main()
-
     assert ended.value.code == status
     printed = capsys.readouterr().out
     for word in words:
@@ -28,7 +27,6 @@ def test_it_draws_twenty_people(tool, tiny_config, tmp_path):
     path = tmp_path / 'people.png'
     with pytest.raises(SystemExit) as ended:
         tool('check_data.py', tiny_config, '--show', path).main()
-
     assert ended.value.code == 0
     picture = cv2.imread(str(path))
     assert picture.shape == (4 * 256, 5 * 192, 3)

@@ -18,9 +18,7 @@ def test_there_loaded_and_back(convert, root, tmp_path, capsys):
     before = {name: torch.rand(shape) / 50 for name, shape in names}
     torch.save(before, tmp_path / 'model_best.pth')
     config, converted = root / 'configs/ldcrn_coco.py', tmp_path / 'new' / 'a.pth'
-
     convert(tmp_path / 'model_best.pth', converted)
-
     said = capsys.readouterr().out
     assert 'a bare state dict; 1894 tensors' in said
     assert 'configs/ldcrn_coco.py' in said

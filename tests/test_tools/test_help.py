@@ -17,10 +17,8 @@ PAGES = ''.join(file.read_text() for file in FILES).replace('\\\n', ' ')
 @pytest.mark.parametrize('path', TOOLS, ids=lambda path: path.stem)
 def test_it_has_a_help_with_the_options_of_the_pages(tool, path, capsys):
     module = tool(path.name, '--help')
-
     with pytest.raises(SystemExit) as end:
         module.main()
-
     assert end.value.code == 0
     text = capsys.readouterr().out
     assert f'usage: {path.name}' in text
@@ -39,5 +37,4 @@ def test_it_imports_nothing_of_mmpose_before_this_package(path):
     ]
     tops = [name.partition('.')[0] for name in names if name != 'mmpose.registry']
     before = tops[: tops.index('ldcrn_mm')]
-
     assert not {*before} & {'mmcv', 'mmdet', 'mmpose', 'xtcocotools'}

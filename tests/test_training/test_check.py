@@ -55,14 +55,12 @@ def problems(root, tmp_path):
 )
 def test_settings_that_cannot_be_right(problems, settings, words):
     (problem, *_) = problems(settings)
-
     for word in words:
         assert word in problem
 
 
 def test_one_size_changed_in_the_decoder_is_found_everywhere(problems):
     found = problems({'model.head.decoder.input_size': (96, 128)})
-
     assert len(found) == 5  # its heatmaps, three crops and the encoder
     named = ['model.head.decoder.input_size' in problem for problem in found]
     assert sum(named) == 4
@@ -79,7 +77,6 @@ def test_one_size_changed_in_the_decoder_is_found_everywhere(problems):
 )
 def test_a_variable_that_changes_nothing(problems, lines, name):
     (problem,) = problems(lines=lines)
-
     assert f'sets `{name}`' in problem
     assert 'heir.py' in problem
 
@@ -123,7 +120,6 @@ AIC = f"dict(type='AicDataset', pipeline=[{CONVERTER}])"  # which has 14 keypoin
 )
 def test_keypoints_that_are_converted(problems, lines, count):
     found = problems(lines=f'train_dataloader = dict(dataset={lines})')
-
     assert len(found) == bool(count)
     assert not count or f'out_channels is 17, but must be {count}' in found[0]
 
@@ -139,9 +135,7 @@ def test_nested_data_sets_are_looked_into(problems):
     nested = "inner = dict(pipeline=[dict(type='TopdownAffine', input_size=(9, 9))])\n"
     nested += 'train_dataloader = dict('
     nested += "dataset=dict(_delete_=True, type='CombinedDataset', datasets=[inner]))"
-
     (problem,) = problems(lines=nested)
-
     assert 'train_dataloader.dataset.datasets.0.pipeline.0.input_size' in problem
 
 
@@ -164,7 +158,6 @@ def test_all_problems_are_raised_at_once_and_missing_files_first(tmp_path):
     with pytest.raises(ValueError, match='max_epochs') as caught:
         check(cfg, ['train'], data=False)
     assert 'json' not in str(caught.value)
-
     dataset['ann_file'] = 'nowhere.json'
     with pytest.raises(FileNotFoundError, match=r'nowhere\.json'):
         check(Config(dict(train_dataloader=dict(dataset=dataset))), ['train'])

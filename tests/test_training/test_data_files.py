@@ -35,11 +35,9 @@ def error(cfg):
 
 def test_nothing_is_said_if_all_files_are_there(cfg, tmp_path, monkeypatch):
     check_data_files(cfg, ['train', 'val', 'test'])
-
     monkeypatch.chdir(tmp_path)
     cfg.test_dataloader.dataset.data_root = None
     check_data_files(cfg, ['test'])
-
     cfg.test_dataloader.dataset.data_root = 's3://bucket/coco'  # is not looked up
     check_data_files(cfg, ['test'])
 
@@ -55,9 +53,7 @@ def test_a_missing_file_is_named_once_with_its_keys_and_the_way_on(
     key = {'people.json': 'ann_file', 'boxes.json': 'bbox_file'}.get(
         name, 'headbox_file'
     )
-
     message = error(cfg)
-
     assert message.count(str(tmp_path)) == 1
     assert str(tmp_path / name) in message
     assert f'test_dataloader.dataset.{key}' in message
@@ -70,9 +66,7 @@ def test_a_missing_file_is_named_once_with_its_keys_and_the_way_on(
 def test_every_missing_file_is_named(cfg, tmp_path):
     cfg.test_dataloader.dataset.data_root = str(tmp_path / 'nowhere')
     (tmp_path / 'heads.mat').unlink()
-
     message = error(cfg)
-
     for path in ('nowhere/people.json', 'nowhere/pictures/', 'heads.mat'):
         assert str(tmp_path / path) in message
     assert 'boxes.json' not in message
@@ -87,18 +81,14 @@ def test_all_metrics_and_all_parts_of_a_combined_data_set_count(cfg, tmp_path):
     )
     gone = str(tmp_path / 'gone.json')
     cfg.test_evaluator = [cfg.test_evaluator, dict(ann_file=gone), dict(type='AUC')]
-
     message = error(cfg)
-
     assert 'test_dataloader.dataset.datasets.1.dataset.ann_file' in message
     assert gone in message
 
 
 def test_ground_truth_boxes_need_no_detections(cfg, tmp_path):
     (tmp_path / 'boxes.json').unlink()
-
     for _ in range(2):  # they may be missing in the config, too
         use_gt_boxes(cfg)
-
     assert 'bbox_file' not in cfg.test_dataloader.dataset
     check_data_files(cfg, ['test'])

@@ -89,7 +89,6 @@ def packed():
 def test_the_loss_blends_annotated_heatmaps_with_the_teachers(estimator, packed):
     batch = estimator.eval().data_preprocessor(packed, True)
     losses = estimator(**batch, mode='loss')
-
     samples = batch['data_samples']
     annotated = torch.stack([sample.gt_fields.heatmaps for sample in samples])
     weights = torch.cat([s.gt_instance_labels.keypoint_weights for s in samples])
@@ -107,13 +106,11 @@ def test_training_initialises_and_changes_the_student_alone(files, estimator, pa
     saved = torch.load(files(TEACHER)['teacher_checkpoint'])['state_dict']
     plain = MODELS.build(STUDENT)
     states = [copy.deepcopy(estimator.state_dict())]
-
     estimator.train().init_weights()
     states.append(copy.deepcopy(estimator.state_dict()))
     optimizer = torch.optim.Adam(estimator.parameters(), lr=1e-2)
     losses = estimator.train_step(packed, OptimWrapper(optimizer))
     states.append(estimator.state_dict())
-
     assert losses['loss'].isfinite()
     conv = 'backbone.stem.0.0.weight'
     for before, after in itertools.pairwise(states):
@@ -129,9 +126,7 @@ def test_testing_needs_no_teacher(packed):
     gone = dict(teacher='gone.py', teacher_checkpoint='gone.pth')
     model = distilled(gone).eval()
     plain = randomise(MODELS.build(STUDENT)).eval()
-
     (found, *_), (expected, *_) = model.test_step(packed), plain.test_step(packed)
-
     np.testing.assert_array_equal(
         found.pred_instances.keypoints, expected.pred_instances.keypoints
     )
@@ -186,7 +181,6 @@ def test_a_teacher_of_other_data_is_refused(files, part, change, message):
 def test_networks_without_heatmaps_are_refused(files):
     with pytest.raises(ValueError, match='head of the student is SimCCHead'):
         distilled(files(TEACHER), head=SIMCC_HEAD)
-
     model = {**TEACHER, 'head': {**SIMCC_HEAD, 'in_channels': 6}}
     with pytest.raises(ValueError, match=r'head of the teacher, .*py, is SimCCHead'):
         distilled(files(model)).init_weights()

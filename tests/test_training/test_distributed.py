@@ -99,7 +99,6 @@ def mean(one, other):
 @pytest.mark.parametrize('norm', NORMS)
 def test_gradients_are_the_average_over_both_halves(ranks, norm):
     halves = [run_network(network('BN'), x) for x in pictures().split(2)]
-
     average = mean(*halves)['grads']
     for rank, half in zip(ranks, halves):
         assert_close(rank[norm]['grads'], average)

@@ -67,7 +67,6 @@ def test_no_step_is_left_out_with_ruined_statistics():
 def test_keypoints_that_are_not_finite_are_not_evaluated(step, bad):
     check = getattr(FiniteHook(), step)
     check(None, 0, None, [sample(), PoseDataSample()])
-
     with pytest.raises(FloatingPointError, match=r'cam/7\.jpg'):
         check(None, 0, None, [sample(), sample(**bad)])
 
@@ -78,6 +77,5 @@ def test_weights_that_are_not_finite_are_not_saved(part):
     good = dict(state_dict=dict(a=torch.ones(2)), ema_state_dict=dict(a=torch.ones(2)))
     hook.before_save_checkpoint(runner, good)
     hook.before_save_checkpoint(runner, dict(state_dict={}))
-
     with pytest.raises(FloatingPointError, match=part):
         hook.before_save_checkpoint(runner, good | {part: dict(a=torch.tensor(NAN))})

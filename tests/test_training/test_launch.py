@@ -51,9 +51,7 @@ def launched(launcher, **cfg):
 
 def test_a_single_process_is_left_alone():
     hooks = [dict(type='EMAHook')]
-
     cfg = launched('none', custom_hooks=hooks)
-
     assert cfg.to_dict() == dict(custom_hooks=hooks, launcher='none')
     assert not dist.is_initialized()
 
@@ -69,7 +67,6 @@ def test_cpus_are_joined_by_gloo_with_the_settings_of_the_config(alone, launcher
                 mp_cfg=dict(mp_start_method='fork'),
             ),
         )
-
     assert cfg.launcher == launcher
     assert cfg.custom_hooks == [dict(type='AverageLossHook')]
     assert dist.get_backend() == 'gloo'
@@ -94,7 +91,6 @@ OURS, OTHER = 'AnyDeviceDistributedDataParallel', 'MMSeparateDistributedDataPara
 )
 def test_on_cpus_the_model_gets_a_wrapper_for_them(alone, cfg, kind, unused):
     wrapper = launched('pytorch', **cfg).model_wrapper_cfg
-
     assert wrapper == dict(
         type=kind, find_unused_parameters=unused, broadcast_buffers=False
     )
@@ -115,14 +111,12 @@ def test_a_worker_dies_with_torchrun(monkeypatch):
         os._exit(0)
     os.waitpid(torchrun, 0)
     os.close(alive[1])
-
     ended, _, _ = select.select([alive[0]], [], [], 10)
     assert ended  # nobody has the other end any more
 
 
 def test_gpus_are_left_to_mmengine(on_gpu):
     cfg = launched('pytorch')
-
     hooks = [dict(type='AverageLossHook')]
     assert cfg.to_dict() == dict(launcher='pytorch', custom_hooks=hooks)
     assert not dist.is_initialized()
@@ -131,10 +125,8 @@ def test_gpus_are_left_to_mmengine(on_gpu):
 @pytest.mark.parametrize('hook', ['EMAHook', EMAHook])
 def test_a_hook_is_added_once_and_after_the_others(hook):
     cfg = Config(dict(custom_hooks=[dict(type=hook)]))
-
     for kind in ('ChannelsLastHook', 'ChannelsLastHook', 'EMAHook'):
         launch.add_hook(cfg, kind)
-
     assert [part.type for part in cfg.custom_hooks] == [hook, 'ChannelsLastHook']
 
 
@@ -152,11 +144,9 @@ PLAIN += [dict(type=OptimWrapper)]  # of a pure-Python config
 @pytest.mark.parametrize('wrapper', PLAIN)
 def test_mixed_precision_is_bfloat16_on_cpus(monkeypatch, wrapper, native):
     monkeypatch.setattr(launch, 'cpu_computes_in', lambda dtype: native)
-
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always')
         assert mixed(**wrapper) == wrapper | dict(type='BFloat16OptimWrapper')
-
     assert ['Leave --amp out' in str(warning.message) for warning in said] == (
         [] if native else [True]
     )
@@ -182,9 +172,7 @@ def test_mixed_precision_does_not_replace_another_wrapper():
 
 def test_the_learning_rate_is_scaled_from_the_batch_size_of_the_config():
     cfg = Config(dict(auto_scale_lr=dict(base_batch_size=128)))
-
     launch.use_scaled_lr(cfg)
-
     assert cfg.auto_scale_lr == dict(base_batch_size=128, enable=True)
     with pytest.raises(ValueError, match='base_batch_size'):
         launch.use_scaled_lr(Config(dict()))
@@ -212,9 +200,7 @@ def test_a_warm_up_takes_at_most_a_tenth_of_a_training(changes, end):
         param_schedulers=[warm_up, *others],
         logger=SimpleNamespace(info=said.append),
     )
-
     launch.shorten_warm_up(runner)
-
     assert warm_up['end'] == end
     assert len(said) == (end != (dict(end=100) | changes)['end'])
 
@@ -223,7 +209,5 @@ def test_data_workers_are_not_waited_for_for_ever():
     loaders = [dict(num_workers=2), dict(num_workers=2, timeout=7), dict(num_workers=0)]
     names = [f'{split}_dataloader' for split in ('train', 'val', 'test')]
     cfg = Config(dict(zip(names, loaders)))
-
     launch.limit_waiting(cfg)
-
     assert [cfg[name].get('timeout') for name in names] == [600, 7, None]

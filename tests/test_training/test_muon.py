@@ -23,9 +23,7 @@ def test_singular_vectors_stay_and_values_go_through_jordans_quintic(shape, deca
     random = torch.randn(2, *shape, dtype=torch.float64)
     u, _, vh = torch.linalg.svd(random, full_matrices=False)
     values = torch.logspace(0, -decades, min(shape), dtype=torch.float64)
-
     found = orthogonalized((u @ torch.diag(values) @ vh).float())
-
     values = values / values.norm()
     for _ in range(5):
         values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
@@ -55,10 +53,8 @@ def test_matrices_are_optimized_as_by_pytorchs_muon():
     ours = [nn.Parameter(weight.clone()) for weight in weights]
     theirs = [nn.Parameter(weight.flatten(1).clone()) for weight in weights]
     steps = gradients(weights, 4)
-
     run(ConvMuon([dict(params=ours, orthogonalize=True)], 0.1, 0.9), ours, steps)
     run(torch.optim.Muon(theirs, 0.1, 0.0, 0.9), theirs, steps)
-
     for weight, our, their in zip(weights, ours, theirs):
         moved = (their - weight.flatten(1)).norm()
         assert moved > 0.1
@@ -71,10 +67,8 @@ def test_other_parameters_are_optimized_as_by_pytorchs_adam():
     ours = [nn.Parameter(weight.clone()) for weight in weights]
     theirs = [nn.Parameter(weight.clone()) for weight in weights]
     steps = gradients(weights, 5)
-
     run(ConvMuon(ours, 0.1, betas=(0.8, 0.95)), ours, steps)
     run(torch.optim.Adam(theirs, 0.1, (0.8, 0.95)), theirs, steps)
-
     assert_close(ours, theirs)
 
 
@@ -82,9 +76,7 @@ def test_parameters_without_gradient_stay():
     weights = [nn.Parameter(torch.ones(4, 4, 1, 1)) for _ in range(3)]
     moving, frozen, idle = weights
     groups = [dict(params=[moving, frozen], orthogonalize=True), dict(params=[idle])]
-
     run(ConvMuon(groups), [moving], gradients([moving], 1))
-
     assert [bool((weight == 1).all()) for weight in weights] == [False, True, True]
 
 
@@ -109,9 +101,7 @@ def built(model, **changes):
 
 def test_weights_that_a_normalisation_follows_are_orthogonalised():
     model = Network()
-
     hidden, rest = built(model).optimizer.param_groups
-
     assert [id(param) for param in hidden['params']] == [id(model.stem.weight)]
     assert {id(param) for param in rest['params']} == {
         id(param) for name, param in model.named_parameters() if name != 'stem.weight'
@@ -127,9 +117,7 @@ def test_learning_rates_are_multiplied_as_mmengine_does():
     model.norm.requires_grad_(False)
     custom = dict(stem=dict(lr_mult=0), head=dict(lr_mult=0.1, momentum=0.5))
     paramwise = dict(custom_keys=custom, bias_lr_mult=2.0)
-
     groups = built(model, paramwise_cfg=paramwise).optimizer.param_groups
-
     found = {
         id(param): (group['orthogonalize'], group['lr'], group['momentum'])
         for group in groups
@@ -147,7 +135,6 @@ def test_learning_rates_are_multiplied_as_mmengine_does():
 
 def test_the_wrapper_is_that_of_the_config():
     wrapper = built(Network(), type='BFloat16OptimWrapper', accumulative_counts=3)
-
     assert type(wrapper).__name__ == 'BFloat16OptimWrapper'
     assert wrapper._accumulative_counts == 3
 
@@ -176,14 +163,12 @@ def test_a_resumed_run_goes_on_as_if_never_stopped():
     file = io.BytesIO()
     torch.save(wrapper.state_dict(), file)
     file.seek(0)
-
     resumed = copy.deepcopy(model)
     other = built(resumed)
     other.load_state_dict(torch.load(file, weights_only=True))
     for batch in batches[2:]:
         step(model, wrapper, batch)
         step(resumed, other, batch)
-
     assert_close([*resumed.parameters()], [*model.parameters()], rtol=0, atol=0)
 
 
@@ -191,11 +176,9 @@ def test_the_layout_of_the_weights_changes_nothing():
     plain = Network()
     laid_out = copy.deepcopy(plain).to(memory_format=torch.channels_last)
     batch = torch.rand(2, 3, 8, 8)
-
     for model in (plain, laid_out):
         wrapper = built(model)
         for _ in range(2):
             step(model, wrapper, batch)
-
     found, expected = [*laid_out.parameters()], [*plain.parameters()]
     assert_close(found, expected, rtol=1e-4, atol=1e-5)

@@ -82,7 +82,6 @@ def test_gradients_are_float32_and_near_those_of_float32(exact, rounded):
 def test_weights_and_optimizer_are_saved_in_float32(rounded):
     momenta = [s['momentum_buffer'] for s in rounded.wrapper.optimizer.state.values()]
     saved = [*rounded.model.state_dict().values(), *momenta]
-
     assert {x.dtype for x in saved} == {torch.float32, torch.int64}
     assert len(momenta) == len(list(rounded.model.parameters()))
 
@@ -107,7 +106,6 @@ def test_accumulated_gradients_are_exchanged_when_the_weights_move():
     wrapper = BFloat16OptimWrapper(optimizer=optimizer, accumulative_counts=2)
     wrapper.initialize_count_status(model, 0, 4)
     before = model.weight.item()
-
     for x, silent, moved in [(1.0, 1, 0.0), (3.0, 1, 2.0), (1.0, 2, 2.0)]:
         with wrapper.optim_context(model):
             loss = model(torch.full((1, 1), x)).sum()
@@ -121,9 +119,7 @@ def test_what_the_cpu_computes_in_is_what_onednn_says(monkeypatch, onednn):
     monkeypatch.setattr(torch.backends.mkldnn, 'is_available', lambda: onednn)
     monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: True)
     monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_fp16_supported', lambda: False)
-
     found = [*map(cpu_computes_in, (torch.float32, torch.bfloat16, torch.float16))]
-
     assert found == [onednn, onednn, False]
 
 
@@ -139,9 +135,7 @@ def is_channels_last(x):
 def test_channels_last_changes_the_layout_and_not_the_values():
     x, model = torch.rand(2, 3, 8, 8), network()
     expected, known = network()(x), list(model.parameters())
-
     ChannelsLastHook().before_run(SimpleNamespace(model=model))
-
     out = model(x)
     assert is_channels_last(model[0].weight)
     assert is_channels_last(out)
@@ -163,7 +157,6 @@ def test_buckets_of_distributed_gradients_have_the_layout(tmp_path):
             wrap_model=lambda cfg, model: MMDistributedDataParallel(model, **cfg),
         )
         ChannelsLastHook().before_run(runner)
-
         runner.model(torch.rand(2, 3, 8, 8)).sum().backward()
         assert is_channels_last(runner.model.module[0].weight.grad)
         assert runner.model.find_unused_parameters

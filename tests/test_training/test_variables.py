@@ -10,7 +10,6 @@ from ldcrn_mm.training import variables
 
 def test_all_that_the_runner_looks_up_can_be_set():
     keys = re.findall(r"\bcfg(?:\.get\(|\[)'(\w+)'", inspect.getsource(Runner))
-
     assert {'model', 'sync_bn', 'compile'} < {*keys}
     assert {*keys} <= {*variables.FIELDS}
 
@@ -19,6 +18,5 @@ def test_all_that_the_runner_looks_up_can_be_set():
 def test_yaml_and_json_have_no_variables(tmp_path, name):
     Config(dict(mine=1, model=dict(width=1))).dump(tmp_path / name)
     cfg = Config.fromfile(tmp_path / name)
-
     variables.require_effect(cfg, 'mine', 'mine=2', name)
     assert [*variables.stale_variables(cfg)] == []
