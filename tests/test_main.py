@@ -57,9 +57,7 @@ def test_configs_that_lie_beside_the_demos_are_no_tools():
 
 
 @pytest.mark.parametrize('name', ['train', 'get_flops', 'numpy'])
-def test_no_file_or_folder_of_the_current_folder_stands_in_for_a_tool(
-    tmp_path, monkeypatch, name
-):
+def test_nothing_in_the_current_folder_is_taken_for_a_tool(tmp_path, monkeypatch, name):
     (tmp_path / name).write_text('raise SystemExit("ran")')
     monkeypatch.chdir(tmp_path)
     if name == 'numpy':

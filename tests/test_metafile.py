@@ -117,9 +117,7 @@ def test_no_feature_of_the_published_weights_is_dead(published, lsp_extended):
 
 
 @pytest.mark.slow
-def test_the_published_weights_find_what_the_metafile_says(
-    published, lsp_extended, tmp_path
-):
+def test_published_weights_find_what_is_stated(published, lsp_extended, tmp_path):
     config = published['Config'].replace('2xb16-2e_everyday', '1xb16-30e_lsp-extended')
     words = [
         *[ROOT / 'tools/test.py', ROOT / config, published['Weights']],

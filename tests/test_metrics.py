@@ -138,9 +138,7 @@ def with_visibility(points, hidden=(), unknown=()):
 
 
 @pytest.mark.parametrize(('least', 'wrong', 'counted'), [(1, 2, 11), (2, 1, 9)])
-def test_hidden_joints_of_a_data_set_count_only_if_asked(
-    root, tmp_path, least, wrong, counted
-):
+def test_hidden_joints_count_only_if_asked(root, tmp_path, least, wrong, counted):
     """Missed: 7 and 13; 7 and 9 are hidden, 16 is unknown."""
     people = [with_visibility(person(20), hidden=[0, 7, 9], unknown=[16])]
     dataset = dataset_of(root, tmp_path, people)

@@ -172,9 +172,7 @@ def test_a_larger_set_begins_with_the_smaller_one(data, tmp_path):
         ({'formats': []}, 'formats'),
     ],
 )
-def test_wrong_arguments_are_refused_before_anything_is_written(
-    tmp_path, arguments, named
-):
+def test_wrong_arguments_are_refused_at_once(tmp_path, arguments, named):
     with pytest.raises(ValueError, match=named):
         make_sample_data(tmp_path / 'out', **arguments)
     assert not (tmp_path / 'out').exists()

@@ -193,9 +193,7 @@ def cut_off(person, side, share, min_keypoints=1):
         ('right', [20, 10, 40, 70], np.s_[:, :40], None),
     ],
 )
-def test_what_lies_beyond_the_line_is_black_and_without_weight(
-    person, side, bbox, left, visible
-):
+def test_beyond_the_line_is_black_without_weight(person, side, bbox, left, visible):
     person['keypoints'][0, :, 0] += 1e-3 if side == 'left' else -1e-3
     done = cut_off(person, side, 0.5)
     expected = np.zeros_like(person['img'])

@@ -14,12 +14,7 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from ldcrn_mm.checkpoint import load_weights, read_checkpoint, weights_only
-from ldcrn_mm.checkpoint.files import (
-    plain,
-    require_backbone,
-    to_bytes,
-    write_whole,
-)
+from ldcrn_mm.checkpoint.files import plain, require_backbone, to_bytes, write_whole
 
 CONTENT = dict(state_dict={'a.weight': torch.arange(3.0)}, meta=dict(epoch=3))
 
@@ -234,9 +229,7 @@ class TestWriting:
         assert [path.read_bytes() for path in tmp_path.iterdir()] == [b'old']
 
 
-def test_code_in_a_checkpoint_is_refused_unless_pytorchs_switch_is_set(
-    tmp_path, capsys, monkeypatch
-):
+def test_code_is_refused_unless_pytorchs_switch_is_set(tmp_path, capsys, monkeypatch):
     torch.save(Code(), tmp_path / 'code.pth')
     with weights_only(), pytest.raises(UnpicklingError):
         torch.load(tmp_path / 'code.pth', weights_only=False)

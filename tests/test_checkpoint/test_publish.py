@@ -118,9 +118,7 @@ def test_name_is_the_one_given_or_the_configs(published, training, config, tmp_p
     assert str(given).startswith(f'{tmp_path}/new/my-')
 
 
-def test_half_precision_keeps_vectors_and_loads_into_any_model(
-    published, network, config
-):
+def test_half_precision_keeps_vectors_and_loads_anywhere(published, network, config):
     whole, half = published(), published(dtype='fp16')
     state = content_of(half)['state_dict']
     for name, tensor in network.state_dict().items():
@@ -248,9 +246,7 @@ def test_card_and_metafile_entry(published, training, config, tmp_path):
         (dict(state_dict=dict(a=NUMBER)), dict(target='a.b.pth'), 'a.b has a dot'),
     ],
 )  # fmt: skip
-def test_other_files_and_names_are_refused(
-    published, tmp_path, content, options, message
-):
+def test_other_files_are_refused(published, tmp_path, content, options, message):
     with pytest.raises(ValueError, match=message):
         published(content, **options)
     assert [path.name for path in tmp_path.iterdir()] == ['training.pth']

@@ -63,8 +63,7 @@ class TestFiles:
             assert word.encode() not in content
 
     @pytest.mark.parametrize(
-        ('suffix', 'precision'),
-        [('.onnx', 'fp16'), ('.xml', 'fp16'), ('.xml', 'bf16')],
+        ('suffix', 'precision'), [('.onnx', 'fp16'), ('.xml', 'fp16'), ('.xml', 'bf16')]
     )
     def test_lower_precision(
         self, graphs, heatmaps, files, tmp_path, suffix, precision
@@ -91,9 +90,7 @@ class TestFiles:
         assert [o.version for o in onnx.load(file).opset_import if not o.domain] == [18]
 
     @BOTH
-    def test_a_full_disk_leaves_what_was_there(
-        self, graphs, tmp_path, monkeypatch, suffix
-    ):
+    def test_a_full_disk_leaves_the_old(self, graphs, tmp_path, monkeypatch, suffix):
         def no_space(descriptor):
             os.truncate(descriptor, 1)
             raise OSError('no space left on device')

@@ -66,9 +66,7 @@ class TestDeployDCRM:
     @pytest.mark.parametrize('num_layers', [1, 2, 4])
     @pytest.mark.parametrize('alignment', [1, 6])
     @pytest.mark.parametrize('following', [True, False])
-    def test_outputs_are_those_of_the_module(
-        self, num_layers, affine, alignment, following
-    ):
+    def test_outputs_of_the_module(self, num_layers, affine, alignment, following):
         norm_cfg = dict(type='BN', eps=1e-3, affine=affine)
         module = dcrm(num_layers=num_layers, norm_cfg=norm_cfg)
         x = double(2, 6, 5, 4)

@@ -61,9 +61,7 @@ def published(weights, web, tmp_path, monkeypatch):
 
 
 class TestMMDetection:
-    def test_the_default_is_downloaded_once_and_needs_no_compiled_ops(
-        self, rtmdet, published, picture, tmp_path, capsys
-    ):
+    def test_the_default_comes_once(self, rtmdet, published, picture, tmp_path, capsys):
         found = default_detector(PERSON, 'cpu')(picture)
         instances = inference_detector(rtmdet, picture).pred_instances.numpy()
         people = instances[instances.labels == 0]
@@ -85,9 +83,7 @@ class TestMMDetection:
         kinds = ['human', 'human', 'hand', 'human', 'human']
         assert opened == [default_det_models[kind]['model'] for kind in kinds]
 
-    def test_a_download_with_another_hash_is_not_kept(
-        self, published, tmp_path, monkeypatch
-    ):
+    def test_a_download_of_another_hash(self, published, tmp_path, monkeypatch):
         (tmp_path / Path(published).name).write_bytes(b'something else')
         with pytest.raises(ValueError, match=r'hash.*Put the file at .*checkpoints'):
             default_detector(PERSON, 'cpu')

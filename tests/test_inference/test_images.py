@@ -74,9 +74,7 @@ def test_people_are_not_augmented_and_of_the_size_wanted(with_people, network):
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
-def test_pictures_are_what_mmpose_gives_the_network(
-    small_config, network, folder, monkeypatch
-):
+def test_pictures_are_those_of_mmpose(small_config, network, folder, monkeypatch):
     seen = []
 
     def predict(inputs, samples):

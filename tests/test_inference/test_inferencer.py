@@ -82,9 +82,7 @@ class TestBoxes:
         assert_same(found, inference_topdown(network, picture, BOXES))
         assert sizes == batches
 
-    def test_without_boxes_the_whole_picture_is_the_box(
-        self, inferencer, network, picture
-    ):
+    def test_without_boxes_the_picture_is_the_box(self, inferencer, network, picture):
         (found,) = instances(inferencer, picture)
         assert_same(found, inference_topdown(network, picture))
         np.testing.assert_array_equal(found.bboxes, [[0, 0, 160, 120]])
@@ -102,9 +100,7 @@ class TestBoxes:
         found = instances(inferencer, picture, bboxes=scored)[0]
         np.testing.assert_allclose(found.bbox_scores, [0.1, 0.2])
 
-    def test_wrong_boxes_of_the_only_picture_are_an_error(
-        self, inferencer, picture, video
-    ):
+    def test_wrong_boxes_of_the_only_picture(self, inferencer, picture, video):
         with pytest.raises(ValueError, match=r'box 5,5,5,9 in 000000\.jpg'):
             run(inferencer, picture, bboxes=[[5, 5, 5, 9]])
         with pytest.raises(ValueError, match=r'no boxes for 000002\.jpg'):
@@ -141,9 +137,7 @@ class TestDetector:
         expected = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
         np.testing.assert_array_equal(drawn(inferencer, picture), expected)
 
-    def test_the_default_is_opened_once_for_a_picture_without_boxes(
-        self, config, checkpoint, picture, monkeypatch
-    ):
+    def test_the_default_is_opened_once(self, config, checkpoint, picture, monkeypatch):
         opened, box = [], [20, 10, 60, 100, 0.9]
         monkeypatch.setattr(
             'ldcrn_mm.inference.inferencer.default_detector',
@@ -156,9 +150,7 @@ class TestDetector:
             np.testing.assert_array_equal(found.bboxes, [box[:4]])
         assert opened == [(inferencer.cfg, 'cpu')]
 
-    def test_without_the_default_one_warning_and_the_whole_picture(
-        self, config, checkpoint, picture, web, monkeypatch
-    ):
+    def test_without_the_default(self, config, checkpoint, picture, web, monkeypatch):
         weights = f'{web}/nowhere-01234567.pth'
         monkeypatch.setitem(default_det_models['human'], 'weights', weights)
         inferencer = TopdownInferencer(config, checkpoint, 'cpu')
@@ -172,9 +164,7 @@ class TestDetector:
 
 
 class TestPictures:
-    def test_a_folder_gives_its_pictures_in_order(
-        self, inferencer, folder, picture, tmp_path
-    ):
+    def test_a_folder_in_order(self, inferencer, folder, picture, tmp_path):
         results = run(inferencer, folder, out_dir=tmp_path / 'out', kpt_thr=99)
         for name, result in zip('ab', results, strict=True):
             saved = (tmp_path / f'out/predictions/{name}.json').read_text()
@@ -183,9 +173,7 @@ class TestPictures:
         saved = cv2.imread(str(tmp_path / 'out/visualizations/b.png'))
         np.testing.assert_array_equal(saved, picture)  # as no keypoint scores 99
 
-    def test_json_is_that_of_mmpose(
-        self, inferencer, config, checkpoint, folder, tmp_path
-    ):
+    def test_json_as_of_mmpose(self, inferencer, config, checkpoint, folder, tmp_path):
         options = dict(device='cpu', det_model='whole_image')
         theirs = MMPoseInferencer(config, checkpoint, **options)
         run(theirs, str(folder / 'a.jpg'), pred_out_dir=str(tmp_path / 'theirs'))
@@ -227,9 +215,7 @@ class TestPictures:
             run(inferencer, [folder / 'ab.jpg'])
 
     @pytest.mark.parametrize('option', ['out_dir', 'pred_out_dir', 'vis_out_dir'])
-    def test_results_never_replace_each_other(
-        self, inferencer, folder, tmp_path, option
-    ):
+    def test_results_replace_no_others(self, inferencer, folder, tmp_path, option):
         other = tmp_path / 'other'
         other.mkdir()
         (folder / 'b.png').rename(other / 'a.jpg')
@@ -237,9 +223,7 @@ class TestPictures:
             inferencer([folder / 'a.jpg', other / 'a.jpg'], **{option: tmp_path / 'o'})
 
     @pytest.mark.parametrize('streamed', [False, True])
-    def test_pictures_of_one_stem_are_told_apart(
-        self, inferencer, folder, tmp_path, streamed
-    ):
+    def test_pictures_of_one_stem(self, inferencer, folder, tmp_path, streamed):
         (folder / 'b.png').rename(folder / 'a.bmp')
         shutil.copy(folder / 'a.jpg', folder / 'a.png')
         inputs = sorted(folder.iterdir(), reverse=True)
@@ -262,9 +246,7 @@ class TestPictures:
         with pytest.raises(ValueError, match='would replace'):
             inferencer(visualizations, vis_out_dir=visualizations)
 
-    def test_a_stream_is_read_as_it_is_used(
-        self, inferencer, picture, folder, tmp_path
-    ):
+    def test_a_stream_is_read_lazily(self, inferencer, picture, folder, tmp_path):
         read = []
 
         def stream():
@@ -292,9 +274,7 @@ class TestPictures:
 class TestResults:
     """``results.json``. pycocotools and our own reader are the oracles."""
 
-    def test_pycocotools_and_the_reader_of_boxes_know_everybody(
-        self, inferencer, folder, tmp_path, network
-    ):
+    def test_pycocotools_and_read_boxes(self, inferencer, folder, tmp_path, network):
         boxes = [[], BOXES]
         scored = [[], np.column_stack([BOXES, [0.25, 0.5, 0.75, 1]])]
         options = dict(out_dir=tmp_path / 'out', bboxes=scored, kpt_thr=0.01)
@@ -383,9 +363,7 @@ class TestVideos:
         assert found == rate
         assert [round(frame.mean() / 100) for frame in frames] == expected
 
-    def test_a_video_that_breaks_off_keeps_its_frames(
-        self, inferencer, video, tmp_path, monkeypatch
-    ):
+    def test_a_video_that_breaks_off(self, inferencer, video, tmp_path, monkeypatch):
         monkeypatch.setattr(Video, '_breaks_off', lambda self, frames: frames == 3)
         results = inferencer(video, out_dir=tmp_path)
         assert len(list(itertools.islice(results, 3))) == 3
@@ -427,24 +405,18 @@ class TestVideos:
         assert len(frames_of(tmp_path / 'visualizations/walk.mp4')[0]) == 2
         assert len(json.loads((tmp_path / 'predictions/walk.json').read_text())) == 2
 
-    def test_a_frame_without_people_keeps_the_size_of_heatmaps(
-        self, inferencer, video, tmp_path
-    ):
+    def test_a_frame_without_people_has_heatmaps_too(self, inferencer, video, tmp_path):
         boxes = [BOXES[:1], [], BOXES[:2]]
         run(inferencer, video, bboxes=boxes, out_dir=tmp_path, draw_heatmap=True)
         frames, _ = frames_of(tmp_path / 'visualizations/walk.mp4')
         assert [frame.shape for frame in frames] == 3 * [(240, 160, 3)]
 
-    def test_a_video_that_cannot_be_written_is_an_error(
-        self, inferencer, video, tmp_path
-    ):
+    def test_a_video_that_cannot_be_written(self, inferencer, video, tmp_path):
         (tmp_path / 'out/walk.mp4').mkdir(parents=True)
         with pytest.raises(OSError, match='cannot write'):
             run(inferencer, video, vis_out_dir=tmp_path / 'out')
 
-    def test_progress_knows_the_end(
-        self, inferencer, video, folder, monkeypatch, capsys
-    ):
+    def test_progress(self, inferencer, video, folder, monkeypatch, capsys):
         monkeypatch.setattr(inferencer, 'show_progress', True)
         for given in (video, folder):
             run(inferencer, given)
@@ -534,9 +506,7 @@ def test_eight_threads_on_one_inferencer(inferencer):
 
 
 class TestModel:
-    def test_config_may_be_loaded_already(
-        self, config, checkpoint, picture, inferencer
-    ):
+    def test_a_config_already_loaded(self, config, checkpoint, picture, inferencer):
         cfg = Config.fromfile(config)
         cfg.model.test_cfg.flip_test = False
         not_flipping = TopdownInferencer(cfg, Path(checkpoint), 'cpu', det_model='none')
@@ -569,9 +539,7 @@ class TestModel:
 
     @pytest.mark.slow
     @pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
-    def test_an_exported_network_finds_what_its_checkpoint_finds(
-        self, inferencer, config, picture, tmp_path, suffix
-    ):
+    def test_an_exported_network(self, inferencer, config, picture, tmp_path, suffix):
         file = export_network(inferencer.model, tmp_path / f'tiny{suffix}')
         (found,) = instances(TopdownInferencer(config, file), picture, bboxes=BOXES)
         (expected,) = instances(inferencer, picture, bboxes=BOXES)
@@ -594,9 +562,7 @@ class TestTracking:
         last = json.loads((tmp_path / '000002.json').read_text())
         assert [one['track_id'] for one in last] == [2]
 
-    def test_frames_of_a_video_come_at_their_times(
-        self, inferencer, video, tmp_path, monkeypatch
-    ):
+    def test_frames_come_at_their_times(self, inferencer, video, tmp_path, monkeypatch):
         times, update = [], Tracker.update
         monkeypatch.setattr(
             Tracker, 'update', lambda *args: times.append(args[-1]) or update(*args)
@@ -606,9 +572,7 @@ class TestTracking:
         content = json.loads((tmp_path / 'out' / 'results.json').read_text())
         assert all(one['track_id'] > 0 for one in content['annotations'])
 
-    def test_the_keypoints_of_equal_frames_stay_and_ids_are_drawn(
-        self, inferencer, picture
-    ):
+    def test_equal_frames_stay_and_ids_are_drawn(self, inferencer, picture):
         frames = [picture] * 3
         plain = instances(inferencer, frames, bboxes=BOXES[:2])
         tracked = instances(inferencer, iter(frames), bboxes=BOXES[:2], tracking=True)

@@ -45,9 +45,7 @@ def test_the_people_of_a_picture(inferencer, folder, picture, options):
     assert ldcrn_mm.predict(picture, bboxes=[], **options) == []
 
 
-def test_several_pictures_are_a_list_of_lists(
-    inferencer, folder, picture, video, options
-):
+def test_several_are_a_list_of_lists(inferencer, folder, picture, video, options):
     for given in (folder, [folder / 'b.png'], (picture, picture), video):
         expected = [result['predictions'][0] for result in inferencer(given)]
         found = ldcrn_mm.predict(given, **options)
@@ -71,9 +69,7 @@ def test_drawings(inferencer, folder, options, tmp_path):
             ldcrn_mm.predict(folder / 'b.png', draw=folder / name, **options)
 
 
-def test_models_stay_loaded_until_their_files_change(
-    options, checkpoint, picture, tmp_path
-):
+def test_models_stay_loaded(options, checkpoint, picture, tmp_path):
     file = options['weights'] = tmp_path / 'mine.pth'
     shutil.copy(checkpoint, file)
     before = _opened.cache_info()

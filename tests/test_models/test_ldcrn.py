@@ -8,14 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ldcrn_mm.models import LDCRN
 
 from . import plain_ldcrn as plain
-from .networks import (
-    SMALL,
-    noise,
-    randomise,
-    small_backbone,
-    training_step,
-    weights_of,
-)
+from .networks import SMALL, noise, randomise, small_backbone, training_step, weights_of
 
 PAPER = dict(num_modules=(1, 2, 2), num_blocks=4, num_layers=4)
 
@@ -55,9 +48,7 @@ def test_every_layout_is_the_formulas(layout):
         (dict(type='GN', num_groups=1), nn.GroupNorm),
     ],
 )
-def test_every_normalisation_follows_norm_cfg_and_starts_as_the_identity(
-    norm_cfg, kind
-):
+def test_normalisations_follow_norm_cfg_and_start_as_the_identity(norm_cfg, kind):
     model = small_backbone(norm_cfg=norm_cfg)
     model.init_weights()
     others = (nn.Conv2d, nn.ReLU, nn.Identity, nn.Upsample)

@@ -188,9 +188,7 @@ def test_exported_networks(benchmark, two, tmp_path, monkeypatch, capsys):
     assert [row[2].split()[0] for row in rows] == ['ONNX', 'OpenVINO']
 
 
-def test_int8_is_a_file_of_its_own_and_calibrated_on_noise(
-    benchmark, monkeypatch, tmp_path
-):
+def test_int8_has_its_own_file_calibrated_on_noise(benchmark, monkeypatch, tmp_path):
     written = {}
 
     def export_network(model, path, size, **options):

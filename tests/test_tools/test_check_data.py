@@ -11,9 +11,7 @@ import pytest
         (['train_cfg.val_interval=0'], 1, ['PROBLEM train_cfg.val_interval']),
     ],
 )
-def test_it_counts_and_names_problems(
-    tool, tiny_config, capsys, settings, status, words
-):
+def test_problems_are_named(tool, tiny_config, capsys, settings, status, words):
     options = ['--cfg-options', 'resume=False', *settings]
     with pytest.raises(SystemExit) as ended:
         tool('check_data.py', tiny_config, *options).main()

@@ -85,9 +85,7 @@ def test_as_a_user_calls_it(
     assert cv2.imread(str(tmp_path / out / 'visualizations/1.png')).shape == (60, 90, 3)
 
 
-def test_a_folder_with_boxes_from_a_file(
-    run, folder, tiny_config, checkpoint, tmp_path, capsys
-):
+def test_boxes_from_a_file(run, folder, tiny_config, checkpoint, tmp_path, capsys):
     assert run(folder, '--bbox-file', tmp_path / 'boxes.json', '--kpt-thr', -9) == 0
     assert 'Pictures: 2, people: 3' in capsys.readouterr().out
     inferencer = TopdownInferencer(tiny_config, checkpoint, 'cpu', det_model='none')
@@ -98,9 +96,7 @@ def test_a_folder_with_boxes_from_a_file(
         assert (drawn != cv2.imread(str(folder / f'{name}.png'))).any()
 
 
-def test_a_broken_picture_is_listed_and_the_others_are_done(
-    run, folder, tmp_path, capsys
-):
+def test_a_broken_picture_is_listed_and_others_done(run, folder, tmp_path, capsys):
     (folder / '0.jpg').write_text('not a picture')
     assert run(folder) == 1
     printed = capsys.readouterr()
@@ -122,9 +118,7 @@ def test_detections_must_score(run, folder, tmp_path, threshold, count):
     assert len(saved(tmp_path, '1')) == count
 
 
-def test_people_are_looked_for_and_a_note_says_if_they_cannot_be(
-    run, folder, tmp_path, web, monkeypatch, capsys
-):
+def test_a_note_without_a_detector(run, folder, tmp_path, web, monkeypatch, capsys):
     weights = f'{web}/nowhere-01234567.pth'
     monkeypatch.setitem(default_det_models['human'], 'weights', weights)
     assert run(folder / '1.png', detect=True) == 0
@@ -206,9 +200,7 @@ def test_settings_of_the_config(run, folder, tmp_path):
 
 
 @pytest.mark.parametrize('settings', [(), ('--cfg-options', 'resume=False')])
-def test_without_a_checkpoint_the_published_one_looks(
-    tool, run, folder, tmp_path, settings
-):
+def test_without_a_checkpoint(tool, run, folder, tmp_path, settings):
     assert tool('demo.py').parse_args(['1.png']).config == zoo.DEFAULT
     words = (folder / '1.png', '--device', 'cpu', *settings)
     assert run(*words, model=('ldcrn-narrow',)) == 0

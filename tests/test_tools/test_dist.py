@@ -93,9 +93,7 @@ def test_torchrun_starts_the_tools_with_their_options(tell, root):
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh'])
-def test_a_port_can_be_chosen_and_several_machines_meet_at_the_first(
-    tell, run_tool, script
-):
+def test_several_machines_meet_at_a_chosen_port(tell, run_tool, script):
     arguments = [script, *['a.py', 'b.pth'][: 1 + ('test' in script)], 8]
     words = tell(*arguments, PORT='29999')
     assert '--master_port=29999' in words
@@ -209,18 +207,14 @@ def one(tool, tiny_config, two_epochs, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does_on_the_whole_batch(
-    run_tool, tiny_config, two_epochs, one, tmp_path
-):
+def test_two_processes_train_as_one(run_tool, tiny_config, two_epochs, one, tmp_path):
     two = tmp_path / 'two'
     run_tool('dist_train.sh', tiny_config, 2, '--work-dir', two, *two_epochs)
     assert_two_equal_one(one, two)
 
 
 @pytest.mark.slow
-def test_two_processes_test_as_one_does(
-    run_tool, tiny_config, trained, tested, tmp_path
-):
+def test_two_processes_test_as_one(run_tool, tiny_config, trained, tested, tmp_path):
     predictions, metrics = tmp_path / 'people.pkl', tmp_path / 'metrics.json'
     options = ['--work-dir', tmp_path, '--dump', predictions, '--out', metrics]
     options += ['--show-dir', 'pictures']

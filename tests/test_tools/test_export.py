@@ -64,7 +64,7 @@ def test_the_file_is_written_and_checked_on_the_pictures(exported):
     assert printed.endswith('done\n')
 
 
-def test_the_exported_file_is_tested_like_the_checkpoint(
+def test_the_file_is_tested_like_its_source(
     tool, config, checkpoint, exported, tmp_path
 ):
     found = {}
@@ -89,7 +89,7 @@ BOXES = [[5, 4, 50, 60], [-3, 10, 30, 40], [20, 20, 63, 33]]
 @pytest.mark.parametrize(
     ('flip', 'dark'), [(False, False), (True, False), (True, True)]
 )
-def test_the_script_finds_what_the_inferencer_finds(
+def test_the_script_is_the_inferencer(
     config, checkpoint, exported, mini_coco, flip, dark
 ):
     cfg = Config.fromfile(config)
@@ -179,9 +179,7 @@ def written(monkeypatch, exported):
     return networks
 
 
-def test_int8_is_calibrated_on_pictures_of_ones_own(
-    run, written, capsys, monkeypatch, mini_coco
-):
+def test_int8_calibrated_on_own_pictures(run, written, capsys, monkeypatch, mini_coco):
     calibration = []
 
     def export_network(*arguments, fake=export.export_network, **options):
@@ -225,9 +223,7 @@ def test_the_deploy_form_is_exported_unless_unwanted(run, written, options, depl
     assert any(isinstance(m, DeployDCRM) for m in written[0].modules()) is deploy
 
 
-def test_a_file_that_disagrees_is_kept_and_the_exit_status_says_so(
-    run, capsys, monkeypatch, tmp_path, written
-):
+def test_a_file_that_disagrees_is_kept(run, capsys, monkeypatch, tmp_path, written):
     def other_weights(model, *arguments):
         load_weights(model, *arguments)
         model.head.final_layer.weight.data *= 1.01
@@ -267,9 +263,7 @@ def test_wrong_usage_is_explained(run, capsys, options, name):
         ('onnx', 'x.onnx', 'predict_x.py'),
     ],
 )
-def test_existing_files_are_replaced_only_on_request(
-    run, capsys, tmp_path, kind, out, existing
-):
+def test_existing_files_stay(run, capsys, tmp_path, kind, out, existing):
     file = tmp_path / existing
     file.write_text('precious')
     message = ended(run, capsys, '--format', kind, out=out)

@@ -148,9 +148,7 @@ def test_training_and_resuming(device, tool, tiny_config, tmp_path, name):
     assert (tmp_path / 'epoch_3.pth').is_file()
 
 
-def test_distributed_training_with_synchronised_statistics(
-    device, run_tool, tiny_config, tmp_path
-):
+def test_distributed_training_with_sync_bn(device, run_tool, tiny_config, tmp_path):
     done = run_tool(
         *['dist_train.sh', tiny_config, 1, '--work-dir', tmp_path, '--no-validate'],
         *['--cfg-options', 'sync_bn=torch', 'train_cfg.max_epochs=1'],

@@ -125,9 +125,7 @@ def arguments(tiny_config, not_random, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_killed_at_random_end_as_if_they_were_not(
-    arguments, environment, tmp_path, monkeypatch
-):
+def test_two_processes_killed_at_random(arguments, environment, tmp_path, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     check_kills(arguments, tmp_path, int(os.environ.get('KILLS', '6')))

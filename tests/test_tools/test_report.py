@@ -27,9 +27,7 @@ def test_a_page_of_a_training(tool, trained, tmp_path, capsys):
         ('. --config gone.py', 'gone.py'),
     ],
 )
-def test_what_cannot_be_made_is_an_error(
-    tool, tmp_path, monkeypatch, capsys, words, message
-):
+def test_errors(tool, tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as error:
         tool('report.py', *words.split()).main()

@@ -33,9 +33,7 @@ def test_every_person_is_drawn_and_bad_cases_are_listed(tested):
     assert len(listed) == len(list(folder.glob('*.png'))) > 0
 
 
-def test_hooks_that_average_weights_start_from_those_of_the_checkpoint(
-    tool, tiny_config, trained, tested, tmp_path
-):
+def test_averages_start_from_the_weights(tool, tiny_config, trained, tested, tmp_path):
     predictions = tmp_path / 'people.pkl'
     options = ['--work-dir', tmp_path, '--dump', predictions]
     options += ['--cfg-options', 'custom_hooks=[]']
@@ -47,9 +45,7 @@ def test_hooks_that_average_weights_start_from_those_of_the_checkpoint(
     np.testing.assert_array_equal(with_hook, without)
 
 
-def test_ground_truth_boxes_need_no_file_of_detections(
-    tool, tiny_config, trained, tmp_path
-):
+def test_ground_truth_boxes_need_no_detections(tool, tiny_config, trained, tmp_path):
     predictions = tmp_path / 'people.pkl'
     options = ['--gt-boxes', '--work-dir', tmp_path, '--dump', predictions]
     options += ['--cfg-options', 'test_dataloader.dataset.bbox_file=nowhere.json']
@@ -135,9 +131,7 @@ def test_bad_cases_take_the_window_for_themselves(built):
         (['model.head.loss.type=KLDiscretLoss'], None),
     ],
 )
-def test_bad_cases_are_measured_by_the_loss_or_as_the_config_says(
-    built, settings, measure
-):
+def test_bad_cases_are_measured_by_the_loss_or_as_set(built, settings, measure):
     settings = ['resume=False', *settings]
     hook = built('--badcase', '--cfg-options', *settings).default_hooks.badcase
     assert hook.enable

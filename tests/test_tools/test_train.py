@@ -50,9 +50,7 @@ def test_a_checkpoint_is_read_without_trusting_it(trained):
     assert checkpoint['meta']['dataset_meta']['dataset_name'] == 'coco'
 
 
-def test_precision_layout_learning_rate_and_curves_are_options(
-    tool, tiny_config, tmp_path, capfd
-):
+def test_precision_layout_rate_and_curves(tool, tiny_config, tmp_path, capfd):
     tool(
         'train.py',
         *[tiny_config, '--work-dir', tmp_path, '--amp', '--channels-last'],
@@ -90,9 +88,7 @@ def test_a_resumed_run_goes_on(tool, tiny_config, trained, not_random, tmp_path)
         torch.testing.assert_close(found[key], expected[key], rtol=0, atol=0)
 
 
-def test_a_downloaded_checkpoint_cannot_run_code(
-    tool, tiny_config, tmp_path, monkeypatch
-):
+def test_a_download_cannot_run_code(tool, tiny_config, tmp_path, monkeypatch):
     torch.save(re.compile('x'), tmp_path / 'code.pth')
 
     def train(runner):  # loads as MMEngine does with downloads
@@ -120,9 +116,7 @@ def test_a_downloaded_checkpoint_cannot_run_code(
         ),
     ],
 )
-def test_what_cannot_be_done_ends_the_program_with_a_reason(
-    tool, tiny_config, trained, capsys, arguments, words
-):
+def test_errors_have_one_line(tool, tiny_config, trained, capsys, arguments, words):
     arguments = [word.format(trained=trained) for word in arguments]
     with pytest.raises(SystemExit) as ended:
         tool('train.py', tiny_config, *arguments).main()
@@ -139,9 +133,7 @@ def test_what_cannot_be_done_ends_the_program_with_a_reason(
         'optim_wrapper.optimizer.lr=1e30',  # the weights are NaN, the loss never was
     ],
 )
-def test_a_run_that_diverges_ends_and_saves_nothing(
-    tool, tiny_config, tmp_path, setting
-):
+def test_a_run_that_diverges_saves_nothing(tool, tiny_config, tmp_path, setting):
     options = ['--work-dir', tmp_path, '--cfg-options', setting]
     with pytest.raises(SystemExit, match=r'epoch \d, iteration \d'):
         tool('train.py', tiny_config, *options).main()

@@ -265,7 +265,7 @@ def mutate(content, random):
         parent[key] = random.choice(VALUES)
 
 
-def test_what_was_found_in_a_large_file_is_kept_until_something_changes(
+def test_findings_in_a_large_file_are_kept_until_it_changes(
     coco, tmp_path, monkeypatch
 ):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))

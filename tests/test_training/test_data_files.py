@@ -44,9 +44,7 @@ def test_nothing_is_said_if_all_files_are_there(cfg, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('is_folder', [False, True])
 @pytest.mark.parametrize('name', ['people.json', 'boxes.json', 'heads.mat'])
-def test_a_missing_file_is_named_once_with_its_keys_and_the_way_on(
-    cfg, tmp_path, name, is_folder
-):
+def test_a_missing_file_is_named_once_with_its_keys(cfg, tmp_path, name, is_folder):
     (tmp_path / name).unlink()
     if is_folder:
         (tmp_path / name).mkdir()

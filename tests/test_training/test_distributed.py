@@ -1,9 +1,10 @@
 """Two processes on CPUs against one with the whole batch.
 
-torchrun starts this file twice, with the folder for the results.
+The second runs this file, with the folder for the results.
 """
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,8 @@ def run_logging(rank):
 
 
 def main(folder):
-    launch.set_launcher(Config(dict()), 'pytorch')
+    dist_cfg = dict(timeout=300)  # if the other one fails
+    launch.set_launcher(Config(dict(env_cfg=dict(dist_cfg=dist_cfg))), 'pytorch')
     rank = torch.distributed.get_rank()
     share = pictures()[2 * rank : 2 * rank + 2]
     wrapped = {name: AnyDeviceDistributedDataParallel(network(name)) for name in NORMS}
@@ -76,16 +78,21 @@ def main(folder):
 
 @pytest.fixture(scope='module')
 def ranks(root, tmp_path_factory):
-    """What both processes computed."""
+    """What both processes computed, of which this one is the first."""
     folder = tmp_path_factory.mktemp('ranks')
-    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    done = subprocess.run(
-        [sys.executable, *launcher, __file__, folder],
-        env=os.environ | {'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        port = str(free.getsockname()[1])
+    meeting = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=port, WORLD_SIZE='2')
+    meeting |= dict(PYTHONPATH=str(root), OMP_NUM_THREADS='1')
+    environ = os.environ | meeting | dict(RANK='1', LOCAL_RANK='1')
+    other = subprocess.Popen([sys.executable, __file__, folder], env=environ)
+    start_method = torch.multiprocessing.get_start_method(allow_none=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (meeting | dict(RANK='0', LOCAL_RANK='0')).items():
+            patch.setenv(name, value)
+        main(folder)
+    torch.multiprocessing.set_start_method(start_method, force=True)
+    assert other.wait() == 0
     return [torch.load(folder / f'{rank}.pth') for rank in range(2)]
 
 

@@ -90,9 +90,7 @@ def test_options_that_cannot_be_right_end_the_program(parse, capsys, arguments, 
     assert words in capsys.readouterr().err
 
 
-def test_a_config_is_a_file_or_a_name_and_windows_need_a_display(
-    parse, capsys, monkeypatch
-):
+def test_configs_have_a_path_or_name_and_windows_a_display(parse, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         parse(config='other.py')
     assert 'other.py' in capsys.readouterr().err
@@ -118,9 +116,7 @@ def test_the_rank_is_that_of_the_environment_or_the_command_line(parse, monkeypa
         (['--work-dir', 'yours', '--cfg-options', 'work_dir=mine'], 'yours'),
     ],
 )
-def test_the_work_dir_is_the_options_the_configs_or_named_after_it(
-    read, arguments, folder
-):
+def test_the_work_dir_is_an_option_or_named_after_the_config(read, arguments, folder):
     assert read(*arguments).work_dir == folder
 
 

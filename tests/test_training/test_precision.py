@@ -86,12 +86,6 @@ def test_weights_and_optimizer_are_saved_in_float32(rounded):
     assert len(momenta) == len(list(rounded.model.parameters()))
 
 
-def test_autocast_ends_with_the_context(rounded):
-    with rounded.wrapper.optim_context(rounded.model):
-        assert torch.is_autocast_enabled('cpu')
-    assert not torch.is_autocast_enabled('cpu')
-
-
 def test_accumulated_gradients_are_exchanged_when_the_weights_move():
     class Wrapped(nn.Linear):
         silent = 0

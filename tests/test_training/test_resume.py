@@ -212,7 +212,7 @@ def test_a_run_killed_at_any_change_of_a_file_loses_nothing(tmp_path, loop):
         (dict(val_begin=4), 3, [4]),
     ],
 )
-def test_a_resumed_run_does_the_validation_that_is_missing(
+def test_a_missing_validation(
     trained, tmp_path, monkeypatch, changes, start, validated
 ):
     monkeypatch.setattr(Score, 'SCORES', [2, 1, 4, 3, 0])
@@ -222,7 +222,7 @@ def test_a_resumed_run_does_the_validation_that_is_missing(
 
 
 @pytest.mark.parametrize('missing', [False, True])
-def test_the_first_process_says_whether_a_validation_is_missing(
+def test_the_first_process_says_what_is_missing(
     trained, tmp_path, monkeypatch, missing
 ):
     monkeypatch.setattr(
@@ -252,9 +252,7 @@ def test_each_of_two_metrics_has_its_best(tmp_path):
 
 
 @pytest.mark.parametrize('save_best', ['AP', ['AP', 'hand/EPE']])
-def test_a_run_resumed_elsewhere_leaves_the_first_folder_alone(
-    trained, tmp_path, monkeypatch, save_best
-):
+def test_a_run_resumed_in_another_folder(trained, tmp_path, monkeypatch, save_best):
     before = checkpoints(trained)
     monkeypatch.setattr(Score, 'SCORES', [5, 5, 5, 6])
     train(tmp_path, resume=str(trained / 'epoch_3.pth'), hook=dict(save_best=save_best))
@@ -263,9 +261,7 @@ def test_a_run_resumed_elsewhere_leaves_the_first_folder_alone(
     assert 'best_AP_epoch_3.pth' not in checkpoints(tmp_path)
 
 
-def test_leftovers_and_the_old_best_are_removed_in_a_folder_that_was_moved(
-    tmp_path, monkeypatch
-):
+def test_leftovers_and_the_old_best_go_from_a_folder_that_moved(tmp_path, monkeypatch):
     train(tmp_path / 'first')
     (tmp_path / 'first').rename(tmp_path / 'moved')
     (tmp_path / 'moved' / 'epoch_9.pth.77.partial').touch()  # of a run that was killed
@@ -323,7 +319,7 @@ def test_files_are_written_atomically_unless_configured_otherwise():
         ('{folder}/out/epoch_7.pth', 'out/epoch_7.pth'),  # out_dir of the hook
     ],
 )
-def test_the_last_checkpoint_is_the_recorded_one_or_that_of_the_highest_number(
+def test_the_last_checkpoint_is_recorded_or_has_the_top_number(
     tmp_path, record, expected
 ):
     assert last_checkpoint(str(tmp_path)) is None
@@ -384,9 +380,7 @@ def test_nothing_of_a_checkpoint_is_run_or_passed_on(trained, tmp_path):
     assert str(tmp_path / 'ran') not in str(saved)
 
 
-def test_before_torch_2_6_a_run_saves_plain_types_and_resumes(
-    trained, tmp_path, monkeypatch
-):
+def test_before_torch_2_6_a_run_saves_plain_types(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, '__version__', TorchVersion('2.1.2'))
     train(tmp_path)
     with zipfile.ZipFile(tmp_path / 'epoch_3.pth') as archive:
@@ -495,7 +489,7 @@ def test_a_run_with_another_optimizer_is_not_resumed(trained, tmp_path, optimize
         (dict(max_epochs=3), ('after 12 iterations instead of 16', 'broken off')),
     ],
 )
-def test_what_is_taken_from_the_checkpoint_and_not_the_config_is_said(
+def test_what_the_config_cannot_change(
     trained, tmp_path, monkeypatch, changes, expected
 ):
     warnings = []
