@@ -17,7 +17,6 @@ from mmpose.apis import inference_topdown, init_model
 from mmpose.registry import MODELS
 
 from ldcrn_mm.inference import TopdownInferencer
-from ldcrn_mm.models import LDCRN
 
 pytestmark = pytest.mark.gpu
 NETWORK = dict(
@@ -194,21 +193,3 @@ def test_predictions_equal_the_cpu(device):
             sample.pred_instances.keypoints[0], found[-1], atol=0.5
         )
     np.testing.assert_allclose(found[1], found[0], atol=0.5)
-
-
-def test_onnx_runtime_on_the_gpu_equals_the_network(device, tmp_path):
-    onnxruntime = pytest.importorskip('onnxruntime')
-    provider = {'cuda': 'CUDAExecutionProvider'}.get(device, 'CPUExecutionProvider')
-    if provider not in onnxruntime.get_available_providers():
-        pytest.skip(f'ONNX Runtime has no {provider}')
-    pytest.importorskip('onnx')
-    model = LDCRN().eval()
-    torch.onnx.export(model, images('cpu'), tmp_path / 'ldcrn.onnx', dynamo=False)
-    session = onnxruntime.InferenceSession(
-        tmp_path / 'ldcrn.onnx', providers=[provider]
-    )
-    with torch.no_grad():
-        expected = model(images('cpu'))
-    name = session.get_inputs()[0].name
-    found = session.run(None, {name: images('cpu').numpy()})
-    assert difference([torch.from_numpy(one) for one in found], expected) < 1e-3

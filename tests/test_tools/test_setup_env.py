@@ -91,27 +91,17 @@ def lock(checkout: Checkout) -> list[str]:
     return [first, '--no-deps mmpose==1.3.2']
 
 
-def test_the_lock_is_installed_once(checkout):
+def test_the_lock_is_installed_once_and_again_for_new_pins_or_another_place(checkout):
     assert checkout.run()[1] == lock(checkout)
     assert checkout.run() == ('', [])
-    printed = checkout.run('--print-python')[0]
-    assert printed == f'{checkout.venv}/bin/python3\n'
-
-
-def test_new_pins_are_installed_into_the_same_environment(checkout):
-    checkout.run()
+    assert checkout.run('--print-python')[0] == f'{checkout.venv}/bin/python3\n'
     write(checkout.venv / 'kept', '')
     with (checkout.root / 'tools' / 'pins.txt').open('a') as pins:
         pins.write('six==1.17.0\n')
     assert checkout.run()[1] == lock(checkout)
     assert (checkout.venv / 'kept').exists()
-
-
-def test_a_checkout_that_was_moved_is_installed_again(checkout):
-    checkout.run()
-    moved = Checkout(
-        checkout.root.rename(checkout.root.with_name('b')), checkout.machine
-    )
+    root = checkout.root.rename(checkout.root.with_name('b'))
+    moved = Checkout(root, checkout.machine)
     assert moved.run()[1] == lock(moved)
 
 
