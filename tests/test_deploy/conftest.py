@@ -1,6 +1,8 @@
 """A tiny estimator for images of 48x64, traced and exported once per session."""
 
 import copy
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,18 @@ def files(graphs, tmp_path_factory) -> dict[tuple[str, bool], Path]:
         for suffix in SUFFIXES
         for decode, graph in graphs.items()
     }
+
+
+@pytest.fixture(scope='session')
+def stored(graphs, tmp_path_factory) -> Callable[[str, str], Path]:
+    """The estimator in a format and a precision, written once."""
+
+    @functools.cache
+    def write(suffix: str, precision: str) -> Path:
+        file = tmp_path_factory.mktemp(precision) / f'x{suffix}'
+        return write_graph(graphs[False], file, precision=precision)
+
+    return write
 
 
 @pytest.fixture(scope='session')

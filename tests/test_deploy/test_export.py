@@ -65,10 +65,8 @@ class TestFiles:
     @pytest.mark.parametrize(
         ('suffix', 'precision'), [('.onnx', 'fp16'), ('.xml', 'fp16'), ('.xml', 'bf16')]
     )
-    def test_lower_precision(
-        self, graphs, heatmaps, files, tmp_path, suffix, precision
-    ):
-        low = write_graph(graphs[False], tmp_path / f'x{suffix}', precision=precision)
+    def test_lower_precision(self, stored, heatmaps, files, suffix, precision):
+        low = stored(suffix, precision)
         runtime = open_runtime(low, num_threads=1)
         assert runtime.precision == precision
         error = relative_error(runtime(IMAGES.numpy()), heatmaps)

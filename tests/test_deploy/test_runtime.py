@@ -155,7 +155,7 @@ class TestErrors:
 
 class TestPrecision:
     @pytest.mark.parametrize(
-        ('suffix', 'stored', 'wanted', 'expected'),
+        ('suffix', 'precision', 'wanted', 'expected'),
         [
             ('.onnx', 'fp16', None, 'fp16'),
             ('.xml', 'fp16', 'bf16', 'bf16'),
@@ -167,9 +167,9 @@ class TestPrecision:
         ],
     )
     def test_of_the_file_or_as_wanted(
-        self, graphs, tmp_path, suffix, stored, wanted, expected
+        self, stored, suffix, precision, wanted, expected
     ):
-        file = write_graph(graphs[False], tmp_path / f'x{suffix}', precision=stored)
+        file = stored(suffix, precision)
         if expected is ValueError:
             with pytest.raises(ValueError, match=f'precision.*fp32.*got {wanted}'):
                 open_runtime(file, wanted)
@@ -186,10 +186,8 @@ class TestPrecision:
             ('fp16', ['BF16', 'FP16'], 'f16'),
         ],
     )
-    def test_hint_for_openvino(
-        self, graphs, tmp_path, monkeypatch, precision, able, hint
-    ):
-        file = write_graph(graphs[False], tmp_path / 'x.xml', precision=precision)
+    def test_hint_for_openvino(self, stored, monkeypatch, precision, able, hint):
+        file = stored('.xml', precision)
         monkeypatch.setattr(openvino.Core, 'get_property', lambda *names: able)
         runtime = open_runtime(file)
         assert runtime._options['INFERENCE_PRECISION_HINT'] == hint
