@@ -90,7 +90,11 @@ def ranks(root, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (meeting | dict(RANK='0', LOCAL_RANK='0')).items():
             patch.setenv(name, value)
-        main(folder)
+        try:
+            main(folder)
+        except BaseException:
+            other.kill()
+            raise
     torch.multiprocessing.set_start_method(start_method, force=True)
     assert other.wait() == 0
     return [torch.load(folder / f'{rank}.pth') for rank in range(2)]
