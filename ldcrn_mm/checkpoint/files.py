@@ -113,22 +113,26 @@ def _download(address: str) -> Path:
     path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlsplit(address).path).name)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        named = HASH.search(path.name)
         # PyTorch would wait for ever for a server that does not answer.
         limited = functools.partial(urlopen, timeout=TIMEOUT)
         with mock.patch('torch.hub.urlopen', limited):
-            torch.hub.download_url_to_file(address, str(path), named and named[1])
+            torch.hub.download_url_to_file(address, str(path), _hash_in(path.name))
     return path
+
+
+def _hash_in(name: str) -> str | None:
+    """The start of a SHA-256 in the name of a file. Digits alone may be a date."""
+    found = HASH.search(name)
+    return found[1] if found and not found[1].isdigit() else None
 
 
 def _check_file(path: Path) -> None:
     """Refuses a file with another hash than in its name, and a zip bomb."""
-    named = HASH.search(path.name)
-    if named and not named[1].isdigit():  # digits alone may be a date
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[: len(named[1])]
-        if digest != named[1]:
+    if named := _hash_in(path.name):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[: len(named)]
+        if digest != named:
             raise ValueError(
-                f'its SHA-256 starts with {digest}, not with {named[1]} as in its name '
+                f'its SHA-256 starts with {digest}, not with {named} as in its name '
                 '(get the file again, or rename it if you changed it)'
             )
     if zipfile.is_zipfile(path):

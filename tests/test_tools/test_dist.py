@@ -206,7 +206,6 @@ def one(tool, tiny_config, two_epochs, tmp_path):
     return folder
 
 
-@pytest.mark.slow
 def test_two_processes_train_as_one(run_tool, tiny_config, two_epochs, one, tmp_path):
     two = tmp_path / 'two'
     run_tool('dist_train.sh', tiny_config, 2, '--work-dir', two, *two_epochs)

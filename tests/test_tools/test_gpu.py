@@ -16,6 +16,7 @@ from mmengine.runner import set_random_seed
 from mmpose.apis import inference_topdown, init_model
 from mmpose.registry import MODELS
 
+from ldcrn_mm.deploy import open_runtime
 from ldcrn_mm.inference import TopdownInferencer
 
 pytestmark = pytest.mark.gpu
@@ -193,3 +194,19 @@ def test_predictions_equal_the_cpu(device):
             sample.pred_instances.keypoints[0], found[-1], atol=0.5
         )
     np.testing.assert_allclose(found[1], found[0], atol=0.5)
+
+
+def test_onnx_runtime_on_the_gpu_equals_the_network(device, tmp_path):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    provider = {'cuda': 'CUDAExecutionProvider'}.get(device, 'CPUExecutionProvider')
+    if provider not in onnxruntime.get_available_providers():
+        pytest.skip(f'ONNX Runtime has no {provider}')
+    pytest.importorskip('onnxscript')
+    from ldcrn_mm.deploy.export import export_network
+
+    model = build().eval()
+    path = export_network(model, tmp_path / 'ldcrn.onnx', (64, 64))
+    found = open_runtime(path, device=device)(images('cpu').numpy())
+    with torch.no_grad():
+        expected = model(images('cpu'), None, mode='tensor')
+    assert difference([torch.from_numpy(found)], [expected]) < 1e-3

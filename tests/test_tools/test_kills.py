@@ -1,19 +1,20 @@
-"""Trainings by tools/dist_train.sh that are killed at random moments and resumed.
-
-What one process loses is in test_training/test_resume.py, at every change of a file.
+"""Trainings by tools/train.py that are killed at random moments and resumed.
 
 The variable KILLS sets how many kills there are at least.
 """
 
 import os
+import runpy
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from random import Random
 
 import pytest
 import torch
+from mmpose.utils import register_all_modules
 from torch.testing import assert_close
 
 from ldcrn_mm.training.resume import check_resumable, last_checkpoint
@@ -32,6 +33,30 @@ TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 READY = b'Checkpoints will be saved'  # MMEngine says so just before the first epoch
 
 
+class Fork:
+    """train.py in a process that has everything imported."""
+
+    def __init__(self, arguments, log):
+        self.status = None
+        self.pid = os.fork()
+        if not self.pid:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            sys.argv = [str(TOOLS / 'train.py'), *map(str, arguments)]
+            runpy.run_path(sys.argv[0], run_name='__main__')
+            sys.stdout.flush()
+            os._exit(0)
+
+    def poll(self):
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = os.waitstatus_to_exitcode(status) if pid else None
+        return self.status
+
+    def processes(self):
+        return [self.pid]
+
+
 class Torchrun(subprocess.Popen):
     """train.py in two processes, with the one that starts them."""
 
@@ -47,7 +72,7 @@ class Torchrun(subprocess.Popen):
         return [self.pid, *map(int, children.split())]
 
 
-def live(arguments, work_dir, delay=None, turn=0):
+def live(start, arguments, work_dir, delay=None, turn=0):
     """Starts a training, kills it some seconds after it is ready, and waits for it.
 
     Returns:
@@ -55,7 +80,7 @@ def live(arguments, work_dir, delay=None, turn=0):
     """
     ready = 0.0
     with (work_dir.parent / 'log.txt').open('w+b') as log:
-        process = Torchrun([*arguments, '--resume', '--work-dir', work_dir], log)
+        process = start([*arguments, '--resume', '--work-dir', work_dir], log)
         while process.poll() is None:
             time.sleep(0.01)
             if not ready and READY in Path(log.name).read_bytes():
@@ -71,18 +96,18 @@ def live(arguments, work_dir, delay=None, turn=0):
     return process.poll(), time.monotonic() - ready
 
 
-def check_kills(arguments, folder, kills):
+def check_kills(start, arguments, folder, kills):
     """Trains once without a kill, then again and again, until there were ``kills``."""
     random = Random(0)
     expected = folder / 'expected'
-    status, seconds = live(arguments, expected)
+    status, seconds = live(start, arguments, expected)
     assert status == 0, (folder / 'log.txt').read_text()
     while kills > 0:
         work_dir = folder / f'{kills}_left'
         last = best = None
         for life in range(9):
             delay = random.uniform(0, seconds / 4) if life < 8 else None
-            status, _ = live(arguments, work_dir, delay, turn=kills)
+            status, _ = live(start, arguments, work_dir, delay, turn=kills)
             if status == 0:
                 break
             assert delay is not None, (folder / 'log.txt').read_text()
@@ -125,7 +150,27 @@ def arguments(tiny_config, not_random, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_killed_at_random(arguments, environment, tmp_path, monkeypatch):
+def test_a_run_killed_at_random_ends_as_one_that_was_not(
+    arguments, environment, tmp_path
+):
+    kills = os.environ.get('KILLS', '40')
+    command = [sys.executable, __file__, kills, tmp_path, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_killed_at_random_end_as_if_they_were_not(
+    arguments, environment, tmp_path, monkeypatch
+):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    check_kills(arguments, tmp_path, int(os.environ.get('KILLS', '6')))
+
+    check_kills(Torchrun, arguments, tmp_path, int(os.environ.get('KILLS', '6')))
+
+
+if __name__ == '__main__':
+    register_all_modules(init_default_scope=False)  # imports what forks would import
+    check_kills(Fork, sys.argv[3:], Path(sys.argv[2]), int(sys.argv[1]))
