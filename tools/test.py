@@ -116,7 +116,8 @@ def main() -> None:
     with options.user_errors():
         cfg = build_config(args)
     launch.set_launcher(cfg, args.launcher)
-    runner = Runner.from_cfg(cfg)
+    with options.user_errors():
+        runner = Runner.from_cfg(cfg)
     if not is_exported(args.checkpoint):
         # MMEngine only warns about weights that do not fit. Hooks that average weights
         # copy the model when the test starts, so they get these too.

@@ -94,7 +94,8 @@ def main() -> None:
             resume.lock(cfg.work_dir)
     launch.set_launcher(cfg, args.launcher)
     with weights_only():
-        runner = Runner.from_cfg(cfg)
+        with options.user_errors():
+            runner = Runner.from_cfg(cfg)
         runner.register_hook(resume.CheckpointCheckHook())
         launch.shorten_warm_up(runner)
         with options.run_errors():

@@ -1,6 +1,7 @@
 """MMPose's inferencer for top-down models, with boxes."""
 
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -43,6 +44,10 @@ from .outputs import CocoResults, Outputs
 from .tracking import Tracker
 
 ESCAPE = 27  # the key
+LIMITS = dict(  # beyond them nobody would be found, or OpenCV refuses to draw
+    bbox_thr=(0, 1), nms_thr=(0, 1), kpt_thr=(-math.inf, math.inf),
+    radius=(0, 1000), thickness=(0, 1000),
+)  # fmt: skip
 
 
 class TopdownInferencer(Pose2DInferencer):
@@ -109,6 +114,8 @@ class TopdownInferencer(Pose2DInferencer):
             model, weights = zoo.find(model, weights)
         if str(model).endswith('.py') and not Path(model).is_file():
             raise FileNotFoundError(f'There is no config `{model}`.')
+        if Path(str(model)).suffix in ('.pth', '.onnx', '.xml'):
+            raise ValueError(f'`{model}` is no config. It belongs into `weights`.')
         with weights_only():
             super().__init__(
                 model=model,
@@ -229,9 +236,10 @@ class TopdownInferencer(Pose2DInferencer):
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f'batch_size must be at least 1, got {batch_size!r}')
-        for name in ('bbox_thr', 'nms_thr'):
-            if not 0 <= kwargs.get(name, 0) <= 1:  # nobody would be found
-                raise ValueError(f'{name} must be in [0, 1], got {kwargs[name]}')
+        for name, (low, high) in LIMITS.items():
+            value = kwargs.get(name)
+            if value is not None and not low <= value <= high:  # true for NaN
+                raise ValueError(f'{name} must be in [{low}, {high}], got {value}')
         if out_dir is not None:
             kwargs.setdefault('vis_out_dir', Path(out_dir, 'visualizations'))
             kwargs.setdefault('pred_out_dir', Path(out_dir, 'predictions'))

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from os.path import realpath  # of loops, too
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import cv2
@@ -96,6 +97,7 @@ class Outputs:
         results: file with all people, if it is saved.
 
     Raises:
+        OSError: if nothing can be written there.
         ValueError: if a file would replace an input or another result.
     """
 
@@ -123,6 +125,10 @@ class Outputs:
             self._protect(source)
         for index, source in enumerate(sources):
             self._claim(self.video.name if self.video else name_of(index, source))
+        for folder in filter(None, (self.vis_dir, self.pred_dir)):
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=folder):  # an error before the first picture
+                pass
 
     def _protect(self, source: Picture | int) -> None:
         """Remembers an input."""
@@ -215,7 +221,6 @@ class Outputs:
             str(file).encode()  # an error: OpenCV crashes on names that are not UTF-8
             code = cv2.VideoWriter_fourcc(*'mp4v')
             size = frame.shape[1::-1]
-            file.parent.mkdir(parents=True, exist_ok=True)
             self._writer = cv2.VideoWriter(str(file), code, rate, size)
             if not self._writer.isOpened():
                 raise OSError(f'OpenCV cannot write `{file}`')
@@ -237,5 +242,4 @@ def write_drawing(file: Path, drawn: np.ndarray) -> None:
 
 
 def _dump(content: list[dict], file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content, indent='  '))

@@ -8,7 +8,7 @@ from copy import deepcopy
 from hashlib import sha256
 from math import isfinite
 from os import environ, stat
-from os.path import isfile, join, realpath
+from os.path import getsize, isfile, join, realpath
 from pathlib import Path
 from random import Random
 from reprlib import repr as short
@@ -370,6 +370,11 @@ def _inspect_boxes(path: str, images: Container[int]) -> None:
 
 
 def _require_files(folder: str, names: list[str]) -> None:
-    missing = [path for name in names if not isfile(path := join(folder, name))]
-    if missing and '://' not in folder:
-        raise ValueError(f'{len(missing)} pictures are missing, such as {missing[0]}')
+    if '://' in folder:
+        return
+    paths = [join(folder, name) for name in names]
+    missing = [path for path in paths if not (isfile(path) and getsize(path))]
+    if missing:
+        raise ValueError(
+            f'{len(missing)} pictures are missing or empty, such as {missing[0]}'
+        )

@@ -13,7 +13,7 @@ from mmpose.registry import HOOKS, METRICS
 from .annotations import inspect_dataset, keypoint_names
 from .data_files import check_data_files, datasets, evaluators
 from .launch import type_name
-from .variables import did_you_mean, stale_variables
+from .variables import did_you_mean, misspelt_names, stale_variables
 
 COCO = ['AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)']
 COCO += [name.replace('AP', 'AR') for name in COCO]
@@ -28,7 +28,11 @@ NAMES = dict(  # of the metrics of evaluators
     EPE=['EPE'],
     NME=['NME'],
 )
-AT_LEAST_ONE = ('max_epochs', 'max_iters', 'val_interval', 'batch_size', 'interval')
+LOWEST = dict(
+    max_epochs=1, max_iters=1, val_interval=1, batch_size=1, interval=1, end=1,
+    num_workers=0, seed=0, lr=0, max_norm=0,
+)  # fmt: skip
+FRACTIONS = ('lr', 'max_norm')
 
 
 def check(cfg: Config, splits: Sequence[str], data: bool = True) -> None:
@@ -72,10 +76,13 @@ def survey(cfg: Config, splits: Sequence[str]) -> tuple[dict[str, Counter], list
 
 def config_problems(cfg: Config, splits: Sequence[str]) -> list[str]:
     """Sentences on settings that disagree, that nothing reads or that cannot work."""
+    if not isinstance(cfg.get('model'), dict):
+        return [f'model must be a dict, got {cfg.get("model")!r}.']
     return [
         *_sizes(cfg, splits),
         *_keypoints(cfg, splits),
         *stale_variables(cfg),
+        *misspelt_names(cfg),
         *_numbers(cfg, splits),
         *_best(cfg, splits),
         *_evaluated_files(cfg, splits),
@@ -169,15 +176,30 @@ def _counted(cfg: Config, split: str) -> Iterator[tuple[str, int]]:
 
 
 def _numbers(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
+    """Numbers too low, and what is none."""
     parts = {f'{split}_dataloader': cfg.get(f'{split}_dataloader') for split in splits}
     if 'train' in splits:
-        parts['train_cfg'] = cfg.get('train_cfg')
-        parts['default_hooks.logger'] = cfg.get('default_hooks', {}).get('logger')
+        wrapper = cfg.get('optim_wrapper') or {}
+        random = cfg.get('randomness') or {}
+        parts |= {
+            'train_cfg': cfg.get('train_cfg'),
+            'default_hooks.logger': cfg.get('default_hooks', {}).get('logger'),
+            'optim_wrapper.optimizer': wrapper.get('optimizer'),
+            'optim_wrapper.clip_grad': wrapper.get('clip_grad'),
+            'randomness': {n: v for n, v in random.items() if v is not None},
+        }
+        schedulers = cfg.get('param_scheduler')
+        if isinstance(schedulers, list):
+            parts |= {f'param_scheduler.{i}': part for i, part in enumerate(schedulers)}
     for key, part in parts.items():
-        for name in AT_LEAST_ONE:
-            value = (part or {}).get(name, 1)
-            if not isinstance(value, int) or value < 1:
-                yield f'{key}.{name} must be at least 1, got {value}.'
+        for name, value in (part or {}).items():
+            kinds = (int, float) if name in FRACTIONS else (int,)
+            if name in LOWEST and not (type(value) in kinds and value >= LOWEST[name]):
+                what = 'a number' if name in FRACTIONS else 'a whole number'
+                yield (
+                    f'{key}.{name} must be {what} of at least {LOWEST[name]}, got '
+                    f'{value!r}.'
+                )
 
 
 def _best(cfg: Config, splits: Sequence[str]) -> Iterator[str]:

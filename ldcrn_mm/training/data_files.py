@@ -64,13 +64,19 @@ def evaluators(cfg: Config, split: str) -> list[ConfigDict]:
 
 
 def datasets(cfg: Config, split: str) -> Iterator[tuple[str, ConfigDict]]:
-    """(config key, config) of a split's data sets, nested ones included."""
+    """(config key, config) of a split's data sets, nested ones included.
+
+    Raises:
+        ValueError: one is no dict.
+    """
     loader = cfg.get(f'{split}_dataloader')
     if loader:
         yield from _unwrapped(f'{split}_dataloader.dataset', loader.dataset)
 
 
 def _unwrapped(where: str, dataset: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
+    if not isinstance(dataset, dict):
+        raise ValueError(f'{where} must be a dict, got {dataset!r:.50}.')
     if 'dataset' in dataset:  # RepeatDataset and the like
         yield from _unwrapped(f'{where}.dataset', dataset.dataset)
     elif 'datasets' in dataset:  # CombinedDataset

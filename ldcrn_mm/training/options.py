@@ -6,11 +6,12 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os.path import join
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mmengine.config import Config, DictAction
 
@@ -20,6 +21,10 @@ from .variables import require_effect
 
 PREDICTION_FILES = ('.pkl', '.pickle')
 METRIC_FILES = ('.json', '.yaml', '.yml', *PREDICTION_FILES)
+# What running a config raises, besides ValueError and ImportError
+CONFIG_ERRORS = AttributeError, LookupError, NameError, OSError, SyntaxError, TypeError
+# Of a name or an argument that is not there
+MISFIT = re.compile(r'unexpected keyword argument|is not in the .+ registry')
 DICT = re.compile(r"""\bdict\s*\(|\{\s*['"]""")
 
 
@@ -195,9 +200,13 @@ def config_with(path: str, settings: dict[str, Any] | None) -> Config:
     """Reads a config with the settings of ``--cfg-options``.
 
     Raises:
-        ValueError: a setting has no place in the config, or no effect.
+        ImportError: the config needs a module that is not there.
+        ValueError: it cannot be read, or a setting has no place in it or no effect.
     """
-    cfg = Config.fromfile(path)
+    try:
+        cfg = Config.fromfile(path)
+    except CONFIG_ERRORS as error:
+        raise ValueError(f'{path} is no config that can be read: {error}') from error
     for key, value in (settings or {}).items():
         require_effect(cfg, key, f'--cfg-options {key}={value}', path)
         try:
@@ -216,6 +225,16 @@ def user_errors() -> Iterator[None]:
         yield
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f'{Path(sys.argv[0]).name}: error: {error}')
+    except (KeyError, TypeError) as error:
+        _end_if_misfit(error)
+
+
+def _end_if_misfit(error: KeyError | TypeError) -> NoReturn:
+    """Ends the program if MMEngine cannot build a part as the config has it."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    if 'mmengine' in Path(last.filename).parts and MISFIT.search(str(error)):
+        sys.exit(f'{Path(sys.argv[0]).name}: error: the config: {error.args[0]}')
+    raise error
 
 
 @contextmanager
@@ -229,6 +248,8 @@ def run_errors() -> Iterator[None]:
         yield
     except FloatingPointError as error:
         sys.exit(f'{name}: error: {error}')
+    except (KeyError, TypeError) as error:
+        _end_if_misfit(error)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

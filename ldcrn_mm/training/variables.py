@@ -24,6 +24,11 @@ FIELDS = [
     'model_wrapper_cfg',
     'sync_bn',
 ]
+# What MMPose's estimators look up in `model.test_cfg`
+OF_TESTS = (
+    *('flip_mode', 'flip_test', 'output_heatmaps', 'output_keypoint_indices'),
+    *('shift_coords', 'shift_heatmap'),
+)
 # What MMPose's inferencers look up, in configs that may lack it
 OF_INFERENCE = ('data_mode', 'dataset_type')
 
@@ -61,9 +66,9 @@ def require_effect(cfg: Config, key: str, setting: str, path: str) -> None:
         )
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str], similar: float = 0.6) -> str:
     """A sentence with the most similar of the known names, if one is."""
-    alike = difflib.get_close_matches(name, known, n=1)
+    alike = difflib.get_close_matches(name, known, 1, similar)
     return f' Did you mean `{alike[0]}`?' if alike else ''
 
 
@@ -77,6 +82,17 @@ def stale_variables(cfg: Config) -> Iterator[str]:
                 f'{path} sets `{name}`, which changes nothing: the file that it '
                 f'inherits has used its own `{name}` already. Set what uses it too.'
             )
+
+
+def misspelt_names(cfg: Config) -> Iterator[str]:
+    """Names that nothing reads and that look like those of settings."""
+    used = set().union(*(used for _, used, _ in _files(cfg)))
+    names = {'': (cfg.keys() - used, FIELDS)}
+    names['model.test_cfg.'] = (cfg.model.get('test_cfg') or {}, OF_TESTS)
+    for where, (own, known) in names.items():
+        for name in sorted({*own} - {*known}):
+            if hint := did_you_mean(name, known, 0.8):
+                yield f'`{where}{name}` changes nothing.{hint}'
 
 
 def _files(cfg: Config) -> list[tuple[str, set[str], set[str]]]:

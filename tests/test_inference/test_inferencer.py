@@ -82,6 +82,23 @@ class TestBoxes:
         assert_same(found, inference_topdown(network, picture, BOXES))
         assert sizes == batches
 
+    @pytest.mark.parametrize(
+        ('name', 'value'),
+        [
+            *(('batch_size', size) for size in (0, -1, 2.5)),
+            *(('bbox_thr', score) for score in (30, -1, float('nan'))),
+            ('nms_thr', 1.5),
+            ('kpt_thr', float('nan')),
+            ('radius', -1),
+            ('thickness', 10**6),
+        ],
+    )
+    def test_numbers_with_which_nobody_would_be_found(
+        self, inferencer, picture, name, value
+    ):
+        with pytest.raises(ValueError, match=f'{name} must .* got {value}'):
+            inferencer(picture, **{name: value})
+
     def test_without_boxes_the_picture_is_the_box(self, inferencer, network, picture):
         (found,) = instances(inferencer, picture)
         assert_same(found, inference_topdown(network, picture))
@@ -416,6 +433,13 @@ class TestVideos:
         with pytest.raises(OSError, match='cannot write'):
             run(inferencer, video, vis_out_dir=tmp_path / 'out')
 
+    def test_a_folder_that_cannot_be_written_is_an_error_at_once(
+        self, inferencer, picture, tmp_path
+    ):
+        (tmp_path / 'file').touch()
+        with pytest.raises(OSError, match='file'):
+            inferencer(picture, out_dir=tmp_path / 'file')
+
     def test_progress(self, inferencer, video, folder, monkeypatch, capsys):
         monkeypatch.setattr(inferencer, 'show_progress', True)
         for given in (video, folder):
@@ -522,6 +546,7 @@ class TestModel:
             ({'model.head.out_channels': 16}, {}, ValueError, 'of another shape'),
             ({'data_mode': 'bottomup'}, {}, ValueError, "data_mode='topdown'"),
             ({}, dict(model='nowhere.py'), FileNotFoundError, 'no config `nowhere'),
+            ({}, dict(model='some.pth'), ValueError, 'is no config'),
             ({}, dict(weights='nowhere.pth'), FileNotFoundError, r'nowhere\.pth'),
             ({}, dict(weights=None), ValueError, 'needs a checkpoint'),
             ({}, dict(det_weights='x.pth'), ValueError, 'det_model'),

@@ -31,7 +31,7 @@ def person(i, **changes):
 def coco(tmp_path):
     """The findings on three people in three pictures, changed by a function."""
     for i in (1, 2, 3):
-        (tmp_path / f'{i}.jpg').touch()
+        (tmp_path / f'{i}.jpg').write_bytes(b'x')
 
     def inspect(change=lambda content: None, evaluator=None, **settings):
         size = dict(width=64, height=64)
@@ -201,7 +201,7 @@ def mpii(tmp_path):
     def inspect(change=lambda people: None):
         people, heads = [], np.zeros((2, 2, 5))
         for i in range(5):
-            (tmp_path / f'00{i}.jpg').touch()
+            (tmp_path / f'00{i}.jpg').write_bytes(b'x')
             joints = np.add([[10 + k, 20.0] for k in range(16)], 100 * i)
             heads[:, :, i] = np.add(joints[8:10].mean(0), [[-9, -9], [9, 9]])
             people.append(
@@ -278,9 +278,9 @@ def test_findings_in_a_large_file_are_kept_until_it_changes(
     first = coco()
     assert inspect_dataset(dataset) == first
     assert len(read) == 1
-    (tmp_path / '2.jpg').unlink()
-    assert 'pictures are missing' in inspect_dataset(dataset)[1][0]
-    (tmp_path / '2.jpg').touch()
+    (tmp_path / '2.jpg').write_bytes(b'')
+    assert 'pictures are missing or empty' in inspect_dataset(dataset)[1][0]
+    (tmp_path / '2.jpg').write_bytes(b'x')
     inspect_dataset(dataset, dict(type='CocoMetric'))  # which needs more
     assert len(read) == 2
     for _ in range(2):  # what is wrong is not kept

@@ -10,6 +10,7 @@ CODEC = "dict(type='MSRAHeatmap', input_size=(48, 64), heatmap_size=(12, 16), si
 HEIR = "_base_ = '{root}/configs/ldcrn_coco.py'\n"
 TRAIN, VAL = 'train_dataloader.dataset', 'val_dataloader.dataset'
 STEP = 'pipeline.{}'
+NAN = float('nan')
 
 
 @pytest.fixture
@@ -40,6 +41,13 @@ def problems(root, tmp_path):
         ({f'{TRAIN}.metainfo': dict(from_file='x.py')}, ['x.py']),
         ({'train_cfg.val_interval': 0}, ['train_cfg.val_interval', 'got 0']),
         ({'train_dataloader.batch_size': 0}, ['train_dataloader.batch_size']),
+        ({'val_dataloader.num_workers': 2.5}, ['whole number of at least 0']),
+        ({'optim_wrapper.optimizer.lr': NAN}, ['optimizer.lr', 'got nan']),
+        ({'optim_wrapper.clip_grad': dict(max_norm=-1)}, ['clip_grad.max_norm']),
+        ({'param_scheduler.0.end': 0}, ['param_scheduler.0.end']),
+        ({'randomness': dict(seed='abc')}, ['randomness.seed', "'abc'"]),
+        ({'model': 'LDCRN'}, ['model must be a dict']),
+        ({'model.test_cfg.flip_tset': True}, ['Did you mean `flip_test`']),
         ({'default_hooks.checkpoint.save_best': 'PCK'}, ["'PCK'", 'coco/AP']),
         ({'default_hooks.checkpoint.save_best': ['coco/AP', 'AP']}, ["'AP'"]),
         ({'default_hooks.checkpoint.save_bset': 'x'}, ['Did you mean `save_best`']),
@@ -79,6 +87,20 @@ def test_a_variable_that_changes_nothing(problems, lines, name):
     (problem,) = problems(lines=lines)
     assert f'sets `{name}`' in problem
     assert 'heir.py' in problem
+
+
+@pytest.mark.parametrize(
+    ('lines', 'name'),
+    [
+        ('optim_wraper = dict(optimizer=dict(lr=1.0))', 'optim_wrapper'),
+        ('train_dataloaders = dict(batch_size=1)', 'train_dataloader'),
+        ("loadfrom = 'epoch_1.pth'", 'load_from'),
+    ],
+)
+def test_a_misspelt_name_of_a_setting(problems, lines, name):
+    (problem,) = problems(lines=lines)
+
+    assert problem.endswith(f'changes nothing. Did you mean `{name}`?')
 
 
 @pytest.mark.parametrize(
@@ -149,6 +171,7 @@ def test_all_problems_are_raised_at_once_and_missing_files_first(tmp_path):
     dataset = dict(type='CocoDataset', ann_file=str(tmp_path / 'people.json'))
     cfg = Config(
         dict(
+            model={},
             train_dataloader=dict(batch_size=0, dataset=dataset),
             train_cfg=dict(max_epochs=0),
         )

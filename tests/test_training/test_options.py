@@ -8,6 +8,7 @@ import mmpose
 import pytest
 from mmengine.config import Config
 from mmengine.visualization import LocalVisBackend
+from mmpose.registry import MODELS
 
 from ldcrn_mm.training import options
 
@@ -252,6 +253,25 @@ def test_what_a_user_can_mend_ends_the_program_without_a_traceback(monkeypatch):
             raise kind('no such thing')
     with pytest.raises(KeyError), options.user_errors():
         raise KeyError('a bug')
+
+
+@pytest.mark.parametrize('ending', [options.user_errors, options.run_errors])
+def test_a_part_that_cannot_be_built_ends_the_program_without_a_traceback(ending):
+    with pytest.raises(SystemExit, match="argument 'size'"), ending():
+        MODELS.build(dict(type='HeatmapHead', size=3))
+    with pytest.raises(SystemExit, match='HeatmapHed'), ending():
+        MODELS.build(dict(type='HeatmapHed'))
+    with pytest.raises(TypeError), ending():
+        int(size=3)
+
+
+@pytest.mark.parametrize('text', ['a = (', 'a = b', "_base_ = 'no.py'", 'a = {}[1]'])
+def test_a_config_that_cannot_be_read_is_named(tmp_path, text):
+    path = tmp_path / 'some.py'
+    path.write_text(text)
+    for file in (path, tmp_path / 'some.jpg'):
+        with pytest.raises(ValueError, match=f'{file} is no config'):
+            options.config_with(str(file), None)
 
 
 WHILE_FORMATTING = SyntaxError('four hundred lines')
