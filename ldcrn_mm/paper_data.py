@@ -129,7 +129,7 @@ def _images(mat_file: str | Path) -> list[tuple[dict, int, Any]]:
         release = loadmat(mat_file, simplify_cells=True)['RELEASE']
         fields = (release[key] for key in ('annolist', 'img_train', 'single_person'))
         return list(zip(*fields))
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # of any type, from a broken file
         raise ValueError(
             f'{mat_file} is not mpii_human_pose_v1_u12_1.mat: {error}'
         ) from error

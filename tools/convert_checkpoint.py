@@ -54,7 +54,7 @@ def main() -> None:
         else:
             weights = checkpoint.read_original(args.source, args.which)
             meta = checkpoint.write_mmpose(weights, args.target)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise SystemExit(f'error: {error}') from error
     print(f'read {args.source}: {weights.describe()}')
     if args.reverse:

@@ -83,6 +83,7 @@ def check_out(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None
             parser.error(f'--out must be a file, got the folder {file}')
         if file.exists() and not args.overwrite:
             parser.error(f'{file} exists. Replace it with --overwrite.')
+    options.require_place(parser, str(args.out))
 
 
 def check_calibration_data(cfg: Config, split: str) -> None:

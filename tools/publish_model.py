@@ -61,7 +61,7 @@ def main() -> None:
             dtype=args.dtype,
             weights=args.weights,
         )
-    except (FileExistsError, FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise SystemExit(f'error: {error}') from error
     print(f'wrote {published.path}')
     print(f'\nFor the model card:\n\n{published.card}')

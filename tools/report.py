@@ -16,6 +16,7 @@ from ldcrn_mm.report import write_report
 from ldcrn_mm.training.options import (
     config_file,
     require_checkpoint,
+    require_place,
     require_suffix,
     user_errors,
 )
@@ -34,6 +35,8 @@ def parse_args() -> argparse.Namespace:
     add('--num', type=int, default=8, help='pictures of each kind (%(default)s)')
     args = parser.parse_args()
     require_suffix(parser, args.out, ('.html',))
+    if args.out:
+        require_place(parser, args.out)
     if args.checkpoint:
         require_checkpoint(parser, args.checkpoint)
     return args

@@ -96,8 +96,8 @@ def main() -> None:
     with weights_only():
         with options.user_errors():
             runner = Runner.from_cfg(cfg)
-        runner.register_hook(resume.CheckpointCheckHook())
-        launch.shorten_warm_up(runner)
+            runner.register_hook(resume.CheckpointCheckHook())
+            launch.shorten_warm_up(runner)
         with options.run_errors():
             runner.train()
 

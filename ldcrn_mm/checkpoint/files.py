@@ -158,17 +158,32 @@ def tensors_in(content: Any, source: object) -> OrderedDict[str, Tensor]:
         ValueError: if ``content`` is something else.
     """
     valid = isinstance(content, Mapping) and all(
-        isinstance(name, str) and isinstance(value, Tensor)
-        for name, value in content.items()
+        isinstance(name, str) and _is_dense(value) for name, value in content.items()
     )
     if not valid or not content:
         raise ValueError(
-            f'`{source}` holds no state dict: expected tensors by name, found '
+            f'`{source}` holds no state dict: expected dense tensors by name, found '
             f'{kind_of(content)}.'
         )
     state = OrderedDict((n.removeprefix('module.'), t) for n, t in content.items())
     state._metadata = getattr(content, '_metadata', OrderedDict())  # modules' versions
     return state
+
+
+def _is_dense(value: Any) -> bool:
+    return isinstance(value, Tensor) and not (
+        value.is_sparse or value.is_quantized or value.is_complex() or value.is_meta
+    )
+
+
+def _fits(value: Tensor, own: Tensor) -> bool:
+    """Whether a weight has the shape of the model's, and is no integer instead."""
+    same_kind = value.is_floating_point() or not own.is_floating_point()
+    return value.shape == own.shape and same_kind
+
+
+def _form(value: Tensor) -> str:
+    return f'{tuple(value.shape)} {value.dtype}'.replace(' torch.float32', '')
 
 
 def kind_of(content: Any) -> str:
@@ -216,20 +231,17 @@ def load_weights(
     """
     model = model.module if is_model_wrapper(model) else model
     state = tensors_in(checkpoint.get('state_dict', checkpoint), source)
-    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    own = model.state_dict()
     misshapen = {
-        name: tuple(state.pop(name).shape)
-        for name in own
-        if name in state and tuple(state[name].shape) != own[name]
+        name: f'{name} {_form(state.pop(name))} instead of {_form(value)}'
+        for name, value in own.items()
+        if name in state and not _fits(state[name], value)
     }
     require_finite({name: state[name] for name in own if name in state}, source)
     missing, unknown = model.load_state_dict(state, strict=False)
     problems = {
         'missing': [name for name in missing if name not in misshapen],
-        'of another shape': [
-            f'{name} {shape} instead of {own[name]}'
-            for name, shape in misshapen.items()
-        ],
+        'of another shape or type': [*misshapen.values()],
         'unknown': [n for n in unknown if exact or hasattr(model, n.split('.')[0])],
     }
     found = [f'{len(n)} {what} (such as {n[0]})' for what, n in problems.items() if n]
@@ -264,7 +276,7 @@ def require_backbone(
     require_finite(state, source)
     own = model.state_dict()
     counted = [name for name in own if not name.endswith('num_batches_tracked')]
-    new = [n for n in counted if n not in state or state[n].shape != own[n].shape]
+    new = [n for n in counted if n not in state or not _fits(state[n], own[n])]
     all_of, new_of = (Counter(n.split('.')[0] for n in ns) for ns in (counted, new))
     if new_of['backbone'] or len(new) == len(counted):
         fitting = [f'{all_of[p] - new_of[p]} of {all_of[p]} in {p}' for p in all_of]

@@ -49,6 +49,7 @@ def _are_numbers(value: Any, count: int | None) -> bool:
 ID = (lambda value: type(value) is int, 'a whole number')
 NUMBER = (_is_number, 'a number')
 SIZE = (lambda value: _is_number(value) and value > 0, 'a number above 0')
+AREA = (lambda value: _is_number(value) and value >= 0, 'a number of at least 0')
 TEXT = (lambda value: isinstance(value, str) and value != '', 'text')
 BOX = (lambda value: _are_numbers(value, 4), '4 finite numbers: x, y, width, height')
 NAMES = (
@@ -89,12 +90,26 @@ def keypoint_names(dataset: ConfigDict) -> list[str]:
     if not meta:
         return []
     try:
-        return [*parse_pose_metainfo(deepcopy(meta))['keypoint_id2name'].values()]
+        parsed = parse_pose_metainfo(deepcopy(meta))
+        if dataset.get('metainfo'):
+            _require_order(parsed)
+        return [*parsed['keypoint_id2name'].values()]
     except Exception as error:  # of any type, as MMPose checks little
         what = meta.get('from_file', f'{dataset.get("type")}.metainfo')
         raise ValueError(
             f'{what} does not describe keypoints as in docs/custom.md: {error!r}'
         ) from error
+
+
+def _require_order(meta: Mapping[str, Any]) -> None:
+    names, flip = [*meta['keypoint_id2name'].values()], meta['flip_indices']
+    if [*meta['keypoint_id2name']] != [*range(len(names))]:
+        raise ValueError('the numbers of keypoints must be 0, 1, 2, ... in this order')
+    for name, other in zip(names, flip):
+        if names[flip[other]] != name:
+            raise ValueError(f'{name} swaps with {names[other]}, which swaps otherwise')
+    if len(meta['sigmas']) not in (0, len(names)):  # most of faces have none
+        raise ValueError(f'{len(names)} keypoints have {len(meta["sigmas"])} sigmas')
 
 
 def inspect_dataset(
@@ -256,7 +271,7 @@ def _inspect_coco(
             f'{values}, v at least 0',
         )
         rules = dict(id=ID, image_id=ID, category_id=ID, bbox=BOX, keypoints=points)
-        rules |= dict(area=NUMBER, num_keypoints=ID, iscrowd=NUMBER)
+        rules |= dict(area=AREA, num_keypoints=ID, iscrowd=NUMBER)
         _require(people, 'annotations', rules, optional)
         _require_unique(people, 'annotations')
         if 'categories' in content or evaluator is not None:
@@ -342,7 +357,10 @@ def _inspect_mpii(content: Any, headbox_file: str | None, counts: Counter) -> se
 
 def _inspect_heads(path: str, middles: np.ndarray, seen: np.ndarray) -> None:
     """MMPose takes the sizes of heads by place. So the boxes must be of these heads."""
-    heads = loadmat(path)['headboxes_src'].transpose(2, 0, 1)  # (N, 2, 2), corners
+    try:
+        heads = loadmat(path)['headboxes_src'].transpose(2, 0, 1)  # (N, 2, 2), corners
+    except Exception as error:  # of any type, from a broken file
+        raise ValueError(f'{path} has no boxes of heads: {error!r}') from error
     if len(heads) != len(middles):
         raise ValueError(f'{len(middles)} people, but {path} has {len(heads)} heads')
     margin = 1.5 * np.abs(heads[:, 1] - heads[:, 0])

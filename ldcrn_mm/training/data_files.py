@@ -46,7 +46,7 @@ def _data_files(cfg: Config, split: str) -> Iterator[tuple[str, str]]:
     for where, dataset in datasets(cfg, split):
         root = dataset.get('data_root') or ''
         if dataset.get('ann_file'):
-            yield f'{where}.ann_file', join(root, dataset.ann_file)
+            yield f'{where}.ann_file', join(root, str(dataset.ann_file))
         for key, path in dataset.get('data_prefix', {}).items():
             yield f'{where}.data_prefix.{key}', join(root, path)
         for key in ('bbox_file', 'headbox_file'):  # MMPose does not join the root

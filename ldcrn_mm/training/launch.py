@@ -36,9 +36,21 @@ def set_launcher(cfg: Config, launcher: str) -> None:
 
 
 def rank(launcher: str) -> int:
-    """This process's number, before the processes are joined."""
+    """This process's number, before the processes are joined.
+
+    Raises:
+        ValueError: nothing has launched this process.
+    """
     names = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
-    return int(os.environ.get(names.get(launcher, ''), 0))
+    if launcher == 'none':
+        return 0
+    if names[launcher] not in os.environ:
+        raise ValueError(
+            f'--launcher {launcher} expects {names[launcher]} in the environment, as '
+            'torchrun, srun or mpirun sets it. Start with tools/dist_train.sh or '
+            'tools/slurm_train.sh, or leave --launcher out.'
+        )
+    return int(os.environ[names[launcher]])
 
 
 def _die_with_torchrun() -> None:

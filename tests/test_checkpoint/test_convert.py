@@ -85,7 +85,7 @@ def test_file_of_an_old_pytorch_and_numpy_is_read(training_checkpoint, tmp_path)
         (read_original, dict(state_dict=few(1.0)), "'best_state_dict'.*--which"),
         (read_original, dict(state_dict={}, best_state_dict=3), 'found int'),
         (read_original, dict(a=1, b=2), 'the keys a, b'),
-        (read_original, {0: torch.zeros(1)}, 'expected tensors by name'),
+        (read_original, {0: torch.zeros(1)}, 'tensors by name'),
     ],
 )
 def test_other_files_are_refused(tmp_path, read, content, message):

@@ -156,7 +156,10 @@ class TestLoading:
             ('backbone.2.bias', torch.zeros(4), r'1 unknown .*backbone\.2\.bias'),
             ('head.bias', torch.tensor([0, torch.nan]), r'1 weights .*head\.bias'),
             ('backbone.1.running_var', torch.full((4,), torch.inf), 'running_var'),
+            ('head.bias', torch.zeros(2).int(), r'\(2,\) torch\.int32 instead of'),
             (0, torch.zeros(1), '`x` holds no state dict'),
+            ('head.bias', torch.zeros(2).to_sparse(), 'holds no state dict'),
+            ('head.bias', torch.zeros(2, device='meta'), 'holds no state dict'),
         ],
     )
     def test_misfits_are_counted_and_named(self, model, state, name, value, message):

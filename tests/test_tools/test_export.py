@@ -275,6 +275,10 @@ def test_existing_files_stay(run, capsys, tmp_path, kind, out, existing):
     message = ended(run, capsys, '--format', kind, '--overwrite', out=out)
     assert f'folder {file}' in message
 
+    (tmp_path / 'file').touch()
+    message = ended(run, capsys, '--format', kind, out=f'file/{out}')
+    assert f'cannot write {tmp_path / "file"}' in message
+
 
 def test_overwrite(run, written, tmp_path):
     (tmp_path / 'x.onnx').write_text('not precious')

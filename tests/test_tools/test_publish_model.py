@@ -67,6 +67,7 @@ def test_errors_are_one_line(publish, checkpoint, root, tmp_path, capsys):
         ([checkpoint, out, '--config', 'nowhere.py'], 'file not found: nowhere.py'),
         ([checkpoint, out, '--config', mpii], 'is no checkpoint of the model'),
         ([checkpoint, out, '--log', 'nowhere.json'], 'log not found: nowhere.json'),
+        ([checkpoint, checkpoint / 'out'], 'Not a directory'),
     ):
         with pytest.raises(SystemExit) as caught:
             publish(*arguments)

@@ -23,6 +23,7 @@ def test_a_page_of_a_training(tool, trained, tmp_path, capsys):
     [
         ('.', 'log not found'),
         ('. --out page.pdf', '.html'),
+        ('. --out /dev/null/page.html', 'cannot write'),
         ('. --checkpoint gone.pth', 'gone.pth'),
         ('. --config gone.py', 'gone.py'),
     ],

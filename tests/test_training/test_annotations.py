@@ -11,7 +11,7 @@ from mmpose.registry import DATASETS
 from scipy.io import savemat
 
 from ldcrn_mm.training import annotations
-from ldcrn_mm.training.annotations import inspect_dataset
+from ldcrn_mm.training.annotations import inspect_dataset, keypoint_names
 
 NAN = float('nan')
 NAMES = ['nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear']
@@ -102,6 +102,7 @@ def of_category(**changes):
         (of_person(keypoints=[None] + [1] * 50), ['keypoints']),
         (of_person(keypoints=[5, 5, -1] * 17), ['v at least 0', '2, got']),
         (of_person(area='large'), ['area']),
+        (of_person(area=-5), ['area must be', 'at least 0', 'got -5']),
         (of_person(num_keypoints=None), ['num_keypoints']),
         (of_all(num_keypoints=0), ['no person is left', '3 without keypoints']),
         (of_all(iscrowd=1), ['no person is left', '3 crowds']),
@@ -194,11 +195,34 @@ def test_images_alone_are_enough_for_detected_boxes(coco, tmp_path):
     assert 'annotations' in coco(change, evaluator=dict(), bbox_file=str(path))[1][0]
 
 
+@pytest.mark.parametrize(
+    ('first', 'swaps', 'sigmas', 'words'),
+    [
+        (0, ('b', 'a'), [1, 1], None),
+        (0, ('', ''), [], None),
+        (0, ('b', ''), [1, 1], 'a swaps with b'),
+        (0, ('c', 'a'), [1, 1], 'own.metainfo'),
+        (0, ('b', 'a'), [1], '2 keypoints have 1 sigmas'),
+        (1, ('b', 'a'), [1, 1], 'must be 0, 1, 2'),
+    ],
+)
+def test_keypoints_of_ones_own(first, swaps, sigmas, words):
+    points = [dict(name=name, swap=swap) for name, swap in zip('ab', swaps)]
+    meta = dict(dataset_name='own', joint_weights=[1, 1], sigmas=sigmas)
+    meta |= dict(skeleton_info={}, keypoint_info=dict(enumerate(points, first)))
+    dataset = ConfigDict(type='own', metainfo=meta)
+    if words is None:
+        assert keypoint_names(dataset) == ['a', 'b']
+        return
+    with pytest.raises(ValueError, match=words):
+        keypoint_names(dataset)
+
+
 @pytest.fixture
 def mpii(tmp_path):
     """The findings on five people, changed by a function, with their heads."""
 
-    def inspect(change=lambda people: None):
+    def inspect(change=lambda people: None, heads_of='heads.mat'):
         people, heads = [], np.zeros((2, 2, 5))
         for i in range(5):
             (tmp_path / f'00{i}.jpg').write_bytes(b'x')
@@ -212,7 +236,7 @@ def mpii(tmp_path):
         path.write_text(json.dumps(change(people) or people))
         savemat(tmp_path / 'heads.mat', dict(headboxes_src=heads))
         dataset = dict(type='MpiiDataset', data_root=str(tmp_path))
-        dataset |= dict(ann_file='mpii.json', headbox_file=str(tmp_path / 'heads.mat'))
+        dataset |= dict(ann_file='mpii.json', headbox_file=str(tmp_path / heads_of))
         return inspect_dataset(ConfigDict(dataset))
 
     return inspect
@@ -235,6 +259,14 @@ def mpii(tmp_path):
 def test_mpii(mpii, change, words):
     _, problems = mpii(change)
     assert words in problems[0] if words else not problems
+
+
+@pytest.mark.parametrize('content', [None, dict(heads=[1])])
+def test_a_file_without_heads_is_named(tmp_path, mpii, content):
+    path = tmp_path / 'other.mat'
+    savemat(path, content) if content else path.touch()
+
+    assert 'other.mat has no boxes of heads' in mpii(heads_of='other.mat')[1][0]
 
 
 def test_other_formats_are_not_looked_at():

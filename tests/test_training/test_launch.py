@@ -49,6 +49,17 @@ def launched(launcher, **cfg):
     return cfg
 
 
+@pytest.mark.parametrize(
+    ('launcher', 'name'), [('pytorch', 'RANK'), ('slurm', 'SLURM_PROCID')]
+)
+def test_a_process_that_nothing_launched_has_no_rank(monkeypatch, launcher, name):
+    monkeypatch.setenv(name, '3')
+    assert (launch.rank(launcher), launch.rank('none')) == (3, 0)
+    monkeypatch.delenv(name)
+    with pytest.raises(ValueError, match=f'{launcher} expects {name}'):
+        launch.rank(launcher)
+
+
 def test_a_single_process_is_left_alone():
     hooks = [dict(type='EMAHook')]
     cfg = launched('none', custom_hooks=hooks)
