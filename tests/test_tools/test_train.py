@@ -16,6 +16,7 @@ from torch.optim import Adam
 
 optim_wrapper = dict(type=OptimWrapper, optimizer=dict(type=Adam, lr=1e-3))
 visualizer = dict(vis_backends=[dict(type=LocalVisBackend)])
+model = dict(type='TopdownPoseEstimator')
 default_hooks = dict(visualization=dict(type=PoseVisualizationHook))
 """
 
