@@ -24,7 +24,9 @@ METRIC_FILES = ('.json', '.yaml', '.yml', *PREDICTION_FILES)
 # What running a config raises, besides ValueError and ImportError
 CONFIG_ERRORS = AttributeError, LookupError, NameError, OSError, SyntaxError, TypeError
 # Of a name or an argument that is not there
-MISFIT = re.compile(r'unexpected keyword argument|is not in the .+ registry')
+MISFIT = re.compile(
+    r'unexpected keyword argument|is not in the .+ registry|must contain the key'
+)
 DICT = re.compile(r"""\bdict\s*\(|\{\s*['"]""")
 
 

@@ -261,6 +261,8 @@ def test_a_part_that_cannot_be_built_ends_the_program_without_a_traceback(ending
         MODELS.build(dict(type='HeatmapHead', size=3))
     with pytest.raises(SystemExit, match='HeatmapHed'), ending():
         MODELS.build(dict(type='HeatmapHed'))
+    with pytest.raises(SystemExit, match='"type"'), ending():
+        MODELS.build({})
     with pytest.raises(TypeError), ending():
         int(size=3)
 
