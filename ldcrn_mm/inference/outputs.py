@@ -126,8 +126,8 @@ class Outputs:
         for index, source in enumerate(sources):
             self._claim(self.video.name if self.video else name_of(index, source))
         for folder in filter(None, (self.vis_dir, self.pred_dir)):
-            folder.mkdir(parents=True, exist_ok=True)
-            with TemporaryFile(dir=folder):  # an error before the first picture
+            there = next(path for path in (folder, *folder.parents) if path.exists())
+            with TemporaryFile(dir=there):  # an error before the first picture
                 pass
 
     def _protect(self, source: Picture | int) -> None:
@@ -221,6 +221,7 @@ class Outputs:
             str(file).encode()  # an error: OpenCV crashes on names that are not UTF-8
             code = cv2.VideoWriter_fourcc(*'mp4v')
             size = frame.shape[1::-1]
+            file.parent.mkdir(parents=True, exist_ok=True)
             self._writer = cv2.VideoWriter(str(file), code, rate, size)
             if not self._writer.isOpened():
                 raise OSError(f'OpenCV cannot write `{file}`')
@@ -242,4 +243,5 @@ def write_drawing(file: Path, drawn: np.ndarray) -> None:
 
 
 def _dump(content: list[dict], file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content, indent='  '))
