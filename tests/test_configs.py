@@ -299,7 +299,6 @@ def test_pipelines_fit_the_network_and_the_evaluator_the_best_checkpoint(cfg):
     assert targets == {(joints, height // 4, width // 4)}
 
     measure = cfg.default_hooks.checkpoint.save_best
-    best = 1 if measure.endswith('/AP') else 100
     for people, evaluator in ((val, cfg.val_evaluator), (test, cfg.test_evaluator)):
         evaluator = Evaluator(evaluator)
         evaluator.dataset_meta = datasets[1].metainfo
@@ -311,7 +310,9 @@ def test_pipelines_fit_the_network_and_the_evaluator_the_best_checkpoint(cfg):
             sample.pred_instances.keypoints = keypoints - (joints == 16)
             sample.pred_instances.keypoint_scores = np.ones((1, joints))
             evaluator.process([sample])
-        assert evaluator.evaluate(2)[measure] == pytest.approx(best)
+        found = evaluator.evaluate(2)
+        name = measure if measure in found else 'PCK'  # tested on other people
+        assert found[name] == pytest.approx(1 if name.endswith('/AP') else 100)
 
 
 def teacher_checkpoint(cfg, folder):
@@ -429,11 +430,14 @@ def test_settings_are_those_of_the_paper_or_the_variant(name, settings):
 
 def test_everyday_people_are_learned_after_lsp_extended_and_beside_it():
     first = 'td-hm_ldcrn_1xb16-30e_lsp-extended-128x96'
-    second = config('td-hm_ldcrn_2xb16-2e_everyday-128x96')
+    second = config('td-hm_ldcrn_2xb16-2e_everyday-192x128')
     last = f'epoch_{config(first).train_cfg.max_epochs}.pth'
     assert config(first).load_from is None
     assert Path(second.load_from) == Path('work_dirs', first, last)
-    assert second.codec == config(first).codec
+    test = second.test_dataloader.dataset
+    assert test.data_root == config(first).test_dataloader.dataset.data_root
+    assert test.pipeline[1].padding == 1
+    assert second.test_evaluator == config(first).test_evaluator
     sport, everyday = second.train_dataloader.dataset.datasets
     assert sport.data_root == config(first).train_dataloader.dataset.data_root
     crops = [dataset.pipeline[-1] for dataset in (sport, everyday)]

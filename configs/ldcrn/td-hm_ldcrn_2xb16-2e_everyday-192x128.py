@@ -3,8 +3,9 @@
 Starts from the network that learned on LSP extended, and sees all of it twice an epoch
 beside people of everyday life, whose keypoints another network found (docs/data.md).
 Half bodies, people cut off, shifts and colours, as photographs have them. Validates on
-people of everyday life. PCK on LSP extended:
-`tools/test.py configs/ldcrn/td-hm_ldcrn_1xb16-30e_lsp-extended-128x96.py CHECKPOINT`.
+people of everyday life (AP) and tests on LSP extended, where people placed the joints
+(PCK). Ours had most of its epochs at 128x96, which is twice as fast, and the last one
+at this size with a learning rate of 3e-3.
 """
 
 _base_ = 'td-hm_ldcrn_1xb16-30e_lsp-extended-128x96.py'
@@ -36,12 +37,28 @@ custom_hooks = [
 ]
 default_hooks = dict(checkpoint=dict(save_best='coco/AP'))
 
-codec = _base_.codec
+codec = dict(
+    type='MSRAHeatmap',
+    input_size=(128, 192),
+    heatmap_size=(32, 48),
+    sigma=2,
+    unbiased=True,
+    blur_kernel_size=7,
+)
+model = dict(head=dict(decoder=codec))
 data_root = 'data/everyday/'
 everyday = dict(data_root=data_root, data_prefix=dict(img='images/'))
 
 # Of each data set. LSP's boxes have a margin already.
-beginning = [dict(type='LoadImage'), dict(type='RandomTruncation', prob=0.3)]
+beginning = [
+    dict(type='LoadImage'),
+    dict(
+        type='RandomTruncation',
+        prob=0.35,
+        keep=(0.3, 0.85),
+        side_prob=(0.6, 0.18, 0.11, 0.11),
+    ),
+]
 train_pipeline = [
     dict(type='RandomFlip', direction='horizontal'),
     dict(
@@ -96,9 +113,14 @@ val_pipeline = [
     dict(type='TopdownAffine', input_size=codec['input_size']),
     dict(type='PackPoseInputs'),
 ]
+test_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='GetBBoxCenterScale', padding=1.0),
+    dict(type='TopdownAffine', input_size=codec['input_size']),
+    dict(type='PackPoseInputs'),
+]
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline, **everyday))
-test_dataloader = dict(dataset=dict(pipeline=val_pipeline, **everyday))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 val_evaluator = dict(
     _delete_=True, type='CocoMetric', ann_file=data_root + 'annotations/val.json'
 )
-test_evaluator = val_evaluator

@@ -5,7 +5,7 @@ multiply-adds: half as many dense blocks at stride 4, where most of the paper's 
 one module for each stage.
 """
 
-_base_ = 'td-hm_ldcrn_2xb16-2e_everyday-128x96.py'
+_base_ = 'td-hm_ldcrn_2xb16-2e_everyday-192x128.py'
 
 load_from = None  # ours started from 84 epochs of LSP extended
 channels = (24, 48, 96, 160)
