@@ -113,12 +113,8 @@ val_pipeline = [
     dict(type='TopdownAffine', input_size=codec['input_size']),
     dict(type='PackPoseInputs'),
 ]
-test_pipeline = [
-    dict(type='LoadImage'),
-    dict(type='GetBBoxCenterScale', padding=1.0),
-    dict(type='TopdownAffine', input_size=codec['input_size']),
-    dict(type='PackPoseInputs'),
-]
+test_pipeline = [*val_pipeline]
+test_pipeline[1] = dict(type='GetBBoxCenterScale', padding=1.0)
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline, **everyday))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 val_evaluator = dict(

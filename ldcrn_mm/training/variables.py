@@ -55,8 +55,7 @@ def require_effect(cfg: Config, key: str, setting: str, path: str) -> None:
             f'{setting} changes nothing: neither {path} nor the runner has a setting '
             f'`{name}`.{did_you_mean(name, FIELDS)}'
         )
-    used = set().union(*(used for _, used, _ in _files(cfg)))
-    if name == 'custom_imports' or name in used:
+    if name == 'custom_imports' or name in _used_names(cfg):
         copies = [f'{copy}{dot}{rest}' for copy in _copies(cfg, name)]
         advice = f'set its copies ({", ".join(copies)}) or ' if copies else ''
         raise ValueError(
@@ -86,13 +85,17 @@ def stale_variables(cfg: Config) -> Iterator[str]:
 
 def misspelt_names(cfg: Config) -> Iterator[str]:
     """Names that nothing reads and that look like those of settings."""
-    used = set().union(*(used for _, used, _ in _files(cfg)))
-    names = {'': (cfg.keys() - used, FIELDS)}
+    names = {'': (cfg.keys() - _used_names(cfg), FIELDS)}
     names['model.test_cfg.'] = (cfg.model.get('test_cfg') or {}, OF_TESTS)
     for where, (own, known) in names.items():
         for name in sorted({*own} - {*known}):
             if hint := did_you_mean(name, known, 0.8):
                 yield f'`{where}{name}` changes nothing.{hint}'
+
+
+def _used_names(cfg: Config) -> set[str]:
+    """Variables that any file reads."""
+    return set().union(*(used for _, used, _ in _files(cfg)))
 
 
 def _files(cfg: Config) -> list[tuple[str, set[str], set[str]]]:
