@@ -1,7 +1,7 @@
 """LDCRN on COCO keypoints at 256x192: the paper's recipe on MMPose's pipelines.
 
-Trains on train2017 and validates on val2017 with ground-truth boxes, so that
-COCO is all it needs; testing uses the usual file of detected persons.
+Trains on train2017 and validates on val2017 with ground-truth boxes, so it needs
+COCO alone. Testing uses the usual file of detected persons.
 """
 
 _base_ = [
@@ -79,7 +79,7 @@ val_evaluator = dict(
 )
 default_hooks = dict(checkpoint=dict(save_best='coco/AP'))
 
-# Detected persons; `tools/test.py --gt-boxes` takes the file out again.
+# Detected persons. `tools/test.py --gt-boxes` takes the ground-truth boxes instead.
 test_dataloader = dict(
     val_dataloader,
     dataset=dict(

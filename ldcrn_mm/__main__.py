@@ -35,7 +35,7 @@ def find_tool(name: str) -> Path:
     """The script of a name, or of a path, which has a separator or ends in ``.py``.
 
     Raises:
-        SystemExit: there is none; names those that come close.
+        SystemExit: there is none. Names similar ones.
     """
     if name.endswith('.py') or os.sep in name:
         if Path(name).is_file():

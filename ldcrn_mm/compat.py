@@ -65,11 +65,10 @@ def provide_find_loader() -> None:
 class UncompiledOps(ModuleType):
     """Stands in for ``mmcv._ext`` where mmcv's ops were not compiled.
 
-    ``mmpose.models`` imports every op of mmcv, though LDCRN uses none. With
-    this module the imports work; the one op that detectors such as RTMDet
-    need, ``nms``, is torchvision's, and any other raises when it is called.
-    Its spec has no loader, which is how ``mmcv_full_available()`` goes on to
-    tell the truth.
+    ``mmpose.models`` imports every op of mmcv, though LDCRN uses none. With this module
+    the imports work. The one op that detectors such as RTMDet need, ``nms``, is
+    torchvision's. Any other raises an error when it is called. The spec has no loader,
+    so ``mmcv_full_available()`` stays false.
     """
 
     def __init__(self) -> None:
@@ -98,8 +97,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
         boxes: (N, 4), corners x1, y1, x2, y2.
         scores: (N,).
         iou_threshold: boxes that overlap a better one by more are dropped.
-        offset: 1 where x2 and y2 are the last pixel inside, 0 where they are
-            the edge.
+        offset: 1 if x2 and y2 are the last pixel inside, 0 if they are the edge.
 
     Returns:
         Indices of the boxes kept, best score first.

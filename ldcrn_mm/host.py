@@ -23,10 +23,10 @@ Or exchange mmdet:
 
 
 def check_host() -> None:
-    """Raises where a library is missing or two of them do not fit.
+    """Checks that the libraries are there and fit together.
 
     Raises:
-        ImportError: names them and the commands that help.
+        ImportError: names those that are missing or do not fit, and what to do.
     """
     missing = [name for name in HOST if importlib.util.find_spec(name) is None]
     if missing:

@@ -16,31 +16,29 @@ LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = 5, 6, 11, 12
 class TorsoPCKAccuracy(BaseMetric):
     """The share of the twelve joints of the body that are found, in percent.
 
-    A joint is found where it lies at most ``thr`` torsos from where it is
-    annotated; a torso is the larger of a person's two distances from a hip to
-    the opposite shoulder. Joints that are not annotated do not count, and the
-    face never does. (MMPose's ``JhmdbPCKAccuracy`` takes the torso from
-    JHMDB's own joints.)
+    A joint is found if it lies at most ``thr`` torsos from its annotation. A torso is
+    the longer of a person's two distances from a hip to the opposite shoulder. Joints
+    that are not annotated do not count, nor does the face. (MMPose's
+    ``JhmdbPCKAccuracy`` takes the torso from JHMDB's own joints.)
 
     The metrics are ``PCK``, over all joints alike, and ``Shoulder PCK`` to
-    ``Ankle PCK``; one of which no joint counts is left out.
+    ``Ankle PCK``. A metric without a joint that counts is left out.
 
     Args:
         thr: largest distance, in torsos.
-        min_visibility: the lowest ``v`` of the annotation file that counts: 1
-            for all annotated joints; 2 for no others than those that COCO calls
-            visible, where ``v = 1`` marks what is not to be measured by.
+        min_visibility: the lowest ``v`` of the annotation file that counts. 1 takes
+            all annotated joints, 2 those that COCO calls visible.
         collect_device: ``'cpu'`` or ``'gpu'``, for several processes.
         prefix: put before the names of the metrics.
 
     Raises:
-        ValueError: where the keypoints are not COCO's 17, a person's shoulders
-            and hips are not annotated, or ``min_visibility`` is not 1 or 2.
+        ValueError: if the keypoints are not COCO's 17, a person's shoulders and hips
+            are not annotated, or ``min_visibility`` is not 1 or 2.
 
     References:
-        Yang, Ramanan: "Articulated human detection with flexible mixtures of
-        parts", PAMI 2013: PCK; Sapp, Taskar: "MODEC", CVPR 2013: in units of
-        the torso, from a hip to the opposite shoulder.
+        PCK: Yang, Ramanan: "Articulated human detection with flexible mixtures of
+        parts", PAMI 2013. In torsos, from a hip to the opposite shoulder: Sapp,
+        Taskar: "MODEC", CVPR 2013.
     """
 
     def __init__(

@@ -1,10 +1,9 @@
 """Child registries of MMPose's, so that ``ldcrn_mm`` is a scope of its own.
 
-The modules themselves are registered in :mod:`mmpose.registry`: a model
-inherited from an ``mmpose::`` config is built in that scope and has to find
-them. The children below are empty and only look further, in MMPose's
-registries; with them ``default_scope = 'ldcrn_mm'`` in a config, or
-``MMPoseInferencer(..., scope='ldcrn_mm')``, imports this package by itself.
+The modules are registered in :mod:`mmpose.registry`, because a model inherited from an
+``mmpose::`` config is built in that scope and has to find them. The children below are
+empty and look in MMPose's registries. They let ``default_scope = 'ldcrn_mm'`` in a
+config, or ``MMPoseInferencer(..., scope='ldcrn_mm')``, import this package.
 """
 
 import sys
@@ -34,13 +33,13 @@ __all__ = [*CHILDREN]
 
 
 def register_all_modules(init_default_scope: bool = True) -> None:
-    """Registers this package's modules; MMPose's follow when they are looked up.
+    """Does what OpenMMLab's function of this name does in every package.
 
-    The registering is what the import of ``ldcrn_mm`` has done by now.
+    Importing ``ldcrn_mm`` has registered its modules already. MMPose's are registered
+    when they are looked up.
 
     Args:
-        init_default_scope: also makes ``ldcrn_mm`` the scope in which registries
-            look from now on.
+        init_default_scope: make ``ldcrn_mm`` the scope in which registries look.
     """
     if init_default_scope:
         set_default_scope('ldcrn_mm')
@@ -49,13 +48,12 @@ def register_all_modules(init_default_scope: bool = True) -> None:
 def make_resolvable() -> None:
     """Lets ``_base_ = 'ldcrn_mm::folder/config.py'`` find our configs.
 
-    MMEngine maps the name to a distribution and looks in its folder of
-    site-packages, where an editable install has nothing. No distribution has
-    the module's own name, so it asks Python for the module instead.
+    MMEngine maps the name to a distribution and looks in its folder of site-packages,
+    where an editable install has nothing. The module's own name is no distribution, so
+    MMEngine asks Python for the module instead.
 
-    ``mmengine.hub.get_model`` then imports ``<package>.utils``, the place that
-    every package of OpenMMLab has for ``register_all_modules``. Here that is
-    this module.
+    ``mmengine.hub.get_model`` then imports ``<package>.utils``, where every package of
+    OpenMMLab has its ``register_all_modules``. Here that is this module.
     """
     MODULE2PACKAGE['ldcrn_mm'] = 'ldcrn_mm'
     sys.modules['ldcrn_mm.utils'] = sys.modules[__name__]

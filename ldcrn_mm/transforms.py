@@ -10,11 +10,11 @@ from mmpose.registry import TRANSFORMS
 class ClippedGaussianBBoxTransform(BaseTransform):
     """Resizes and rotates each box by clipped normal draws.
 
-    The size is multiplied by ``clip(N(1, s), 1 - s, 1 + s)``, so that about a
-    third of the boxes sits at the ends; with ``rotation_prob`` the box is
-    turned by ``clip(N(0, r), -2 r, 2 r)``. MMPose's ``RandomBBoxTransform``
-    cuts a normal distribution at one sigma instead of clipping it, so no
-    choice of its arguments draws the same.
+    The size is multiplied by ``clip(N(1, s), 1 - s, 1 + s)``, so about a third of the
+    boxes sits at the ends. With ``rotation_prob`` the box is turned by
+    ``clip(N(0, r), -2 r, 2 r)``. MMPose's ``RandomBBoxTransform`` truncates a normal
+    distribution at one sigma instead of clipping it, so no choice of its arguments
+    draws the same.
 
     Required keys: ``bbox_scale``, shape (N, 2).
     Modified keys: ``bbox_scale``. Added: ``bbox_rotation``, (N,), degrees.
@@ -25,7 +25,7 @@ class ClippedGaussianBBoxTransform(BaseTransform):
         rotation_prob: probability of a rotation.
 
     Raises:
-        ValueError: where the arguments are outside their ranges.
+        ValueError: if an argument is out of range.
     """
 
     def __init__(
@@ -33,11 +33,11 @@ class ClippedGaussianBBoxTransform(BaseTransform):
     ) -> None:
         if not (0 <= scale_sigma < 1 and rotation_sigma >= 0):
             raise ValueError(
-                'Expected 0 <= scale_sigma < 1 and rotation_sigma >= 0, but got '
-                f'{scale_sigma} and {rotation_sigma}.'
+                'scale_sigma must be in [0, 1) and rotation_sigma at least 0, got '
+                f'{scale_sigma} and {rotation_sigma}'
             )
         if not 0 <= rotation_prob <= 1:
-            raise ValueError(f'rotation_prob={rotation_prob} is no probability.')
+            raise ValueError(f'rotation_prob must be in [0, 1], got {rotation_prob}')
         self.scale_sigma = scale_sigma
         self.rotation_sigma = rotation_sigma
         self.rotation_prob = rotation_prob
@@ -69,18 +69,17 @@ class ClippedGaussianBBoxTransform(BaseTransform):
 class KeypointsFromZero(BaseTransform):
     """Counts keypoints from zero, as the pixels of the picture do.
 
-    MPII's annotations count from one, as MATLAB does. The original subtracts
-    one from a person's centre and from the keypoints; of these, MMPose 1.x's
-    ``MpiiDataset`` does so to the centre only, so its training targets lie one
-    pixel of the photograph to the lower right. Testing needs nothing:
-    ``MpiiPCKAccuracy`` adds one to the predictions.
+    MPII's annotations count from one, as MATLAB does. The original subtracts one from
+    a person's centre and keypoints, MMPose 1.x's ``MpiiDataset`` from the centre only.
+    So MMPose's training targets lie one pixel of the photograph too far to the lower
+    right. Testing needs nothing: ``MpiiPCKAccuracy`` adds one to the predictions.
 
     Required and modified keys: ``keypoints``, shape (N, K, 2).
 
     References:
-        Xiao et al.'s answer that MPII counts from one, after asking its
-        authors: microsoft/human-pose-estimation.pytorch#110. MMPose 0.x
-        subtracted one too: open-mmlab/mmpose#55.
+        Xiao et al. asked MPII's authors:
+        microsoft/human-pose-estimation.pytorch#110. MMPose 0.x subtracted one too:
+        open-mmlab/mmpose#55.
     """
 
     def transform(self, results: dict) -> dict:

@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 
 from ldcrn_mm import checkpoint
+from ldcrn_mm.training.options import user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,21 +42,19 @@ def parse_args() -> argparse.Namespace:
     if args.target.is_dir():
         parser.error(f'OUT is a folder, name a file in it: {args.target}')
     if args.target.exists() and not args.overwrite:
-        parser.error(f'{args.target} exists; replace it with --overwrite')
+        parser.error(f'{args.target} exists. Replace it with --overwrite')
     return args
 
 
 def main() -> None:
     args = parse_args()
-    try:
+    with user_errors():
         if args.reverse:
             weights = checkpoint.read_mmpose(args.source)
             checkpoint.write_original(weights, args.target)
         else:
             weights = checkpoint.read_original(args.source, args.which)
             meta = checkpoint.write_mmpose(weights, args.target)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'error: {error}') from error
     print(f'read {args.source}: {weights.describe()}')
     if args.reverse:
         print(f"wrote {args.target}: a bare state dict with the original's names")

@@ -66,7 +66,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add('--draw-bbox', action='store_true', help='draw the boxes')
     add('--draw-heatmap', action='store_true', help='add the heatmaps below')
     add('--track', action='store_true', help='ids and smooth keypoints, for videos')
-    add('--show', action='store_true', help='show a window; Escape ends a video')
+    add('--show', action='store_true', help='show a window (Escape ends a video)')
     # Intermixed, so that options may stand between config and checkpoint. The space
     # keeps a box that begins with a minus from being taken for an option.
     words = [f' {word}' if re.match(r'-[\d.]+,', word) else word for word in argv]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ldcrn_mm.checkpoint.publish import publish
 from ldcrn_mm.report import read_log
-from ldcrn_mm.training.options import config_file, require_checkpoint
+from ldcrn_mm.training.options import config_file, require_checkpoint, user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    try:
+    with user_errors():
         published = publish(
             args.source,
             args.target,
@@ -61,8 +61,6 @@ def main() -> None:
             dtype=args.dtype,
             weights=args.weights,
         )
-    except (OSError, ValueError) as error:
-        raise SystemExit(f'error: {error}') from error
     print(f'wrote {published.path}')
     print(f'\nFor the model card:\n\n{published.card}')
     print('For the metafile, with its web address or the file in ldcrn_mm/weights/:\n')

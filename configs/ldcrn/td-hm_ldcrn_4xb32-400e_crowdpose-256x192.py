@@ -1,6 +1,6 @@
 """LDCRN on CrowdPose, as MMPose uses it: trained on trainval, tested on test.
 
-Validation, on test too, has ground-truth boxes; testing has detected ones.
+Validation, also on test, has ground-truth boxes, and testing detected ones.
 """
 
 _base_ = '../ldcrn_coco.py'

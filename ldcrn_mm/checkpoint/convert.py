@@ -37,7 +37,7 @@ class Weights:
     def describe(self) -> str:
         """Source, info and number of tensors in one line."""
         about = ''.join(f', {key} {value}' for key, value in self.info.items())
-        return f'{self.source}{about}; {len(self.state_dict)} tensors'
+        return f'{self.source}{about}, {len(self.state_dict)} tensors'
 
 
 def read_original(path: str | Path, which: Literal['best', 'last'] = 'best') -> Weights:

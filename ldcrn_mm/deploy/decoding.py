@@ -42,13 +42,13 @@ class HeatmapDecoder(nn.Module):
         """The decoder that does what a codec of MMPose does.
 
         Raises:
-            ValueError: where the codec decodes in another way.
+            ValueError: if the codec decodes in another way.
         """
         if not isinstance(codec, MSRAHeatmap):
             raise ValueError(
-                'In the graph heatmaps are decoded as MSRAHeatmap does, but the codec '
-                f'of the head is {type(codec).__name__}. Export without decoding; the '
-                'inference API decodes then.'
+                'The graph can decode heatmaps as MSRAHeatmap does, but the codec of '
+                f'the head is {type(codec).__name__}. Export without decoding. The '
+                'inference API then decodes.'
             )
         x, y = codec.scale_factor
         blur_kernel_size = codec.blur_kernel_size if codec.unbiased else None

@@ -107,7 +107,7 @@ def parse_run_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
     if args.interval < 1:
         parser.error(f'--interval must be at least 1, got {args.interval}')
     if args.show and not {'DISPLAY', 'WAYLAND_DISPLAY'} & os.environ.keys():
-        parser.error('--show needs a display; --show-dir FOLDER saves the pictures')
+        parser.error('--show needs a display. --show-dir FOLDER saves the pictures')
     return args
 
 

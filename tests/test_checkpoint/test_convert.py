@@ -55,7 +55,7 @@ def test_bare_state_dict_is_read(tmp_path, prefix):
     torch.save(few(3.0, prefix), tmp_path / 'a.pth')
     read = read_original(tmp_path / 'a.pth')
     assert list(read.state_dict) == list(few(3.0))
-    assert read.describe() == 'a bare state dict; 2 tensors'
+    assert read.describe() == 'a bare state dict, 2 tensors'
 
 
 @pytest.mark.parametrize(('which', 'value'), [('best', 2), ('last', 1), (None, 2)])

@@ -20,7 +20,7 @@ def test_there_loaded_and_back(convert, root, tmp_path, capsys):
     config, converted = root / 'configs/ldcrn_coco.py', tmp_path / 'new' / 'a.pth'
     convert(tmp_path / 'model_best.pth', converted)
     said = capsys.readouterr().out
-    assert 'a bare state dict; 1894 tensors' in said
+    assert 'a bare state dict, 1894 tensors' in said
     assert 'configs/ldcrn_coco.py' in said
     model = init_model(config, str(converted), 'cpu')
     assert torch.equal(model.backbone.stem[0][0].weight, before['conv1.weight'])
