@@ -82,16 +82,18 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add('models', nargs='+', metavar='MODEL')
-    add('--runtime', default='eager', help=','.join(PRECISIONS))
-    add('--precision', default='fp32', help='fp32,bf16,fp16,int8')
+    add('models', nargs='+', metavar='MODEL', help='networks to compare, see above')
+    add('--runtime', default='eager', help=f'of {",".join(PRECISIONS)} (%(default)s)')
+    add('--precision', default='fp32', help='of fp32,bf16,fp16,int8 (%(default)s)')
     add('--deploy', action='store_true', help='add the deploy form of each LDCRN')
     add('--channels-last', action='store_true', help='add this layout in PyTorch')
-    add('--size', type=options.image_size, metavar='HxW', help="(the config's)")
-    add('--batch-sizes', type=numbers, default='1', metavar='N,...')
+    size = "height and width of the images (the config's)"
+    add('--size', type=options.image_size, metavar='HxW', help=size)
+    batches = 'images at once (%(default)s)'
+    add('--batch-sizes', type=numbers, default='1', metavar='N,...', help=batches)
     add('--device', choices=['cpu', 'cuda'], default='cpu', help='(%(default)s)')
-    add('--threads', type=number, default=2, help='(%(default)s)')
-    add('--rounds', type=number, default=10, help='(%(default)s)')
+    add('--threads', type=number, default=2, help='of the CPU (%(default)s)')
+    add('--rounds', type=number, default=10, help='of timing (%(default)s)')
     add('--cpu-time', action='store_true', help='count the CPU time of all threads')
     add('--json', metavar='OUT', help='also write the results to this file')
     args = parser.parse_args()

@@ -30,8 +30,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--show',
         metavar='FILE',
-        help='draw twenty people of the training with their annotated keypoints, as '
-        'augmentation leaves them, into this .jpg or .png',
+        help='draw twenty people of the training data, after augmentation, with their '
+        'annotated keypoints into this .jpg or .png',
     )
     options.add_settings(parser, 'train_dataloader.dataset.data_root=FOLDER')
     args = parser.parse_args()

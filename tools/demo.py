@@ -10,12 +10,12 @@
     python tools/demo.py portrait.jpg --det none
     python tools/demo.py webcam:0 CONFIG CHECKPOINT --show
 
-CONFIG may also be the name of a model. Without it, the published LDCRN is used.
-People are in the boxes given or detected, by default by MMPose's RTMDet, which is
+CONFIG may also be the name of a model. By default it is the published LDCRN. Boxes
+come from --bboxes, --bbox-file or a detector, by default MMPose's RTMDet, which is
 downloaded once. With --det none the whole picture is one person. OUT_DIR gets
 visualizations/ with the pictures or the video, and predictions/ with a json file for
 each: a list of people with keypoints in pixels, keypoint_scores, bbox and bbox_score,
-or for a video a list of frame_id and instances. results.json has everybody in COCO's
+or for a video a list of frame_id and instances. results.json has all people in COCO's
 format. Pictures that cannot be used are listed at the end, and the exit status is 1.
 """
 
@@ -43,12 +43,12 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add('input', help='picture, folder of pictures, video, webcam or webcam:NUMBER')
     add('config', nargs='?', default=zoo.DEFAULT, help='config file or name of a model')
     add('checkpoint', nargs='?', help='checkpoint or exported file (.onnx, .xml)')
-    add('--out-dir', help='folder for results (outputs/demo, or none with --show)')
+    add('--out-dir', help='folder for results (outputs/demo, but none with --show)')
     add('--device', help='such as cpu or cuda:1 (a GPU if there is one)')
     add('--batch-size', type=int, default=32, help='people at once (%(default)s)')
     add_settings(parser, 'model.test_cfg.flip_test=False halves the time')
     any_of = parser.add_mutually_exclusive_group().add_argument
-    any_of('--bboxes', nargs='+', type=box, metavar='X1,Y1,X2,Y2', help='in pixels')
+    any_of('--bboxes', nargs='+', type=box, metavar='X1,Y1,X2,Y2', help='of people')
     any_of('--bbox-file', help="json file in COCO's format, annotations or detections")
     any_of(
         '--det',
@@ -58,14 +58,14 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     )
     add('--det-weights', '--det-checkpoint', help="the detector's checkpoint")
     score = dict(type=float, default=0.3)
-    add('--bbox-thr', **score, help='detections have to score more (%(default)s)')
-    add('--nms-thr', **score, help='IoU of detections to merge (%(default)s)')
+    add('--bbox-thr', **score, help='lowest score of a detection (%(default)s)')
+    add('--nms-thr', **score, help='highest IoU of two detections (%(default)s)')
     add('--kpt-thr', **score, help='lowest score of a drawn keypoint (%(default)s)')
-    add('--radius', type=int, help='of a keypoint (by picture size)')
-    add('--thickness', type=int, help='of a limb (by picture size)')
+    add('--radius', type=int, help='of a keypoint in pixels (by picture size)')
+    add('--thickness', type=int, help='of a limb in pixels (by picture size)')
     add('--draw-bbox', action='store_true', help='draw the boxes')
     add('--draw-heatmap', action='store_true', help='add the heatmaps below')
-    add('--track', action='store_true', help='ids and smooth keypoints, for videos')
+    add('--track', action='store_true', help='follow and smooth people in a video')
     add('--show', action='store_true', help='show a window (Escape ends a video)')
     # Intermixed, so that options may stand between config and checkpoint. The space
     # keeps a box that begins with a minus from being taken for an option.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Exports a trained network to ONNX Runtime or OpenVINO, and checks the file.
+"""Exports a trained network to ONNX or OpenVINO, and checks the file.
 
     python tools/export.py CONFIG CHECKPOINT --format onnx
     python tools/export.py CONFIG CHECKPOINT --format openvino --precision bf16
@@ -11,8 +11,8 @@ takes any number of normalised images and returns heatmaps, or with --decode key
 in pixels of the input and scores. It is compared with PyTorch on the pictures of
 --images, otherwise on noise. If they disagree, the exit status is 1 and the file stays.
 int8 is calibrated on the pictures of --images, otherwise on people of the dataset in
-the config, and compared on some of them. Beside an .onnx file a script is written that
-runs it with OpenCV and no OpenMMLab.
+the config, and compared on some of them. Beside an .onnx file the tool writes a script
+that runs the file without OpenMMLab.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     add('--size', type=options.image_size, help='HEIGHTxWIDTH of images, as in 256x192')
     add('--opset', type=int, default=export.OPSET, help='of ONNX (%(default)s)')
     add('--no-deploy', action='store_true', help='export the layers as trained')
-    own = 'photographs of a person each to check the file on, and to calibrate int8'
+    own = 'photographs of one person each, to check the file and to calibrate int8'
     add('--images', metavar='FOLDER', help=own)
     people = 'int8 without --images: dataset to calibrate on (%(default)s)'
     add('--calibration', choices=['train', 'val'], default='train', help=people)

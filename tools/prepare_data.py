@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Finds COCO or MPII in a folder, and makes it the layout that the recipes read.
+"""Brings COCO or MPII into the layout that the recipes read.
 
     python tools/prepare_data.py coco data/coco
     python tools/prepare_data.py mpii data/mpii
 
-Data in the layout of the original LDCRN get symlinks. MPII's own file of annotations,
-mpii_human_pose_v1_u12_1.mat, is converted if it lies in the folder. If something is
-missing, the tool says where to get it, and the exit status is 1.
+Data in the layout of the original LDCRN get symlinks. If the folder has no other
+annotations of MPII than its own file, mpii_human_pose_v1_u12_1.mat, the tool converts
+it. If something is missing, it says where to get it, and the exit status is 1.
 """
 
 import argparse

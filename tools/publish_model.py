@@ -4,9 +4,9 @@ r"""Strips a training checkpoint down to its inference weights.
     python tools/publish_model.py work_dirs/ldcrn_coco/epoch_400.pth published/ \
         --config configs/ldcrn_coco.py --log work_dirs/ldcrn_coco
 
-The file is called NAME-HASH.pth, by which torch.hub and mim check a download, and
-bare PyTorch loads it with weights_only=True. The start of a model card and a metafile
-entry, which makes it known as ldcrn_mm://NAME, are printed.
+Writes NAME-HASH.pth, whose hash torch.hub and mim check after a download. Bare PyTorch
+loads it with weights_only=True. Prints the start of a model card, and an entry for the
+metafile, which makes the file known as ldcrn_mm://NAME.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
         '--dtype',
         choices=['fp32', 'fp16'],
         default='fp32',
-        help='precision of the file; fp16 halves it, and any model loads it',
+        help='precision of the file (%(default)s). fp16 halves it, any model loads it',
     )
     parser.add_argument(
         '--weights',

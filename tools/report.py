@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Writes one HTML page of a run.
+"""Writes one HTML page about a run.
 
     python tools/report.py work_dirs/ldcrn_coco
 

@@ -6,7 +6,7 @@
 #   bash tools/run_tests.sh -m slow                  the slow ones (-m "" for all)
 #   bash tools/run_tests.sh tests/test_models -k head
 #
-# Everything runs; the exit status is that of the first check that failed.
+# All checks run. The exit status is that of the first one that failed.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)

@@ -32,8 +32,8 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='continue from a checkpoint; without a name, from the last one in the '
-        'work dir, or from the start if there is none',
+        help='continue from this checkpoint, by default from the last one in the work '
+        'dir, or from the start if there is none',
     )
     parser.add_argument(
         '--amp',
