@@ -5,9 +5,9 @@
     ldcrn get_flops CONFIG
     ldcrn ./their_script.py ...
 
-`python -m ldcrn_mm` does the same. Scripts need it that import mmpose.apis before they
-read a config, where mmcv's ops are not compiled, and tools that do not import ldcrn_mm
-for configs with `_base_ = 'ldcrn_mm::...'`.
+`python -m ldcrn_mm` does the same. Use it for scripts that import mmpose.apis before
+they read a config, if mmcv's ops are not compiled, and for tools that do not import
+ldcrn_mm, if a config has `_base_ = 'ldcrn_mm::...'`.
 """
 
 import difflib

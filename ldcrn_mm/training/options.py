@@ -79,8 +79,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add('--work-dir', help='folder for logs and results (work_dirs/CONFIG)')
     add(
         '--show-dir',
-        help='save pictures of the predictions in this folder, which if relative is '
-        "inside the run's log folder",
+        help='save pictures of the predictions in this folder (inside the log folder '
+        'of the run if the path is relative)',
     )
     add('--show', action='store_true', help='show the predictions in a window')
     add(
