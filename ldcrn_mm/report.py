@@ -42,7 +42,12 @@ from xtcocotools.cocoeval import COCOeval
 from . import __version__
 from .checkpoint import load_weights, read_checkpoint
 from .checkpoint.files import write_whole
-from .training.data_files import check_data_files
+from .training.data_files import (
+    check_data_files,
+    dicts_in,
+    evaluators,
+    use_gt_boxes,
+)
 from .training.launch import type_name
 from .training.resume import last_checkpoint
 
@@ -251,15 +256,14 @@ def predict(cfg: Config, checkpoint: str | Path) -> Predictions:
     """
     cfg = copy.deepcopy(cfg)
     init_default_scope(cfg.get('default_scope', 'mmpose'))
-    for dataset in _parts(cfg.get('val_dataloader'), 'bbox_file'):
-        dataset.bbox_file = None
+    use_gt_boxes(cfg, 'val')
     check_data_files(cfg, ['val'])
     model = init_model(cfg, device=str(get_device()))
     load_weights(model, read_checkpoint(checkpoint), checkpoint)
     loader = Runner.build_dataloader(cfg.val_dataloader, seed=0)
     samples = []
     with TemporaryDirectory() as folder, torch.inference_mode():
-        for metric in _parts(cfg.val_evaluator, 'type'):
+        for metric in evaluators(cfg, 'val'):
             if type_name(metric) == 'CocoMetric':
                 metric.outfile_prefix = f'{folder}/results'
         evaluator = Evaluator(cfg.val_evaluator)
@@ -277,15 +281,6 @@ def predict(cfg: Config, checkpoint: str | Path) -> Predictions:
     if np.isnan(errors).all():
         raise ValueError('no joint of the validation data is annotated')
     return Predictions(samples, errors, metrics, precision, loader.dataset.metainfo)
-
-
-def _parts(part: Any, key: str) -> Iterator[Any]:
-    """All dicts with a key in a config."""
-    if isinstance(part, dict) and key in part:
-        yield part
-    if isinstance(part, dict | list | tuple):
-        for value in part.values() if isinstance(part, dict) else part:
-            yield from _parts(value, key)
 
 
 def _precision(evaluator: Evaluator) -> dict[float, float]:
@@ -445,9 +440,9 @@ def training_dataset(cfg: Config) -> BaseDataset:
     cfg = copy.deepcopy(cfg)
     check_data_files(cfg, ['train'])
     init_default_scope(cfg.get('default_scope', 'mmpose'))
-    for transform in _parts(cfg.train_dataloader.dataset, 'type'):
-        if type_name(transform) == 'PackPoseInputs':
-            transform.pack_transformed = True
+    for _, part in dicts_in(cfg.train_dataloader.dataset):
+        if 'type' in part and type_name(part) == 'PackPoseInputs':
+            part.pack_transformed = True
     return DATASETS.build(cfg.train_dataloader.dataset)
 
 

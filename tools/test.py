@@ -65,12 +65,12 @@ def build_config(args: argparse.Namespace) -> Config:
     cfg = options.read_config(args)
     cfg.load_from, cfg.resume = None, False  # the checkpoint is loaded in main
     if args.gt_boxes:
-        data_files.use_gt_boxes(cfg)
+        data_files.use_gt_boxes(cfg, 'test')
     if args.badcase:
         analyze_bad_cases(cfg, args.show, args.wait_time)
     if args.dump:
         dump = dict(type='DumpResults', out_file_path=args.dump)
-        cfg.test_evaluator = [*as_list(cfg.test_evaluator), dump]
+        cfg.test_evaluator = [*data_files.evaluators(cfg, 'test'), dump]
     if is_exported(args.checkpoint):
         cfg.model = use_exported(cfg.model, args.checkpoint)
     launch.limit_waiting(cfg)
@@ -78,10 +78,6 @@ def build_config(args: argparse.Namespace) -> Config:
         launch.draw_in_all_processes(cfg)
     check.check(cfg, ['test'], data=launch.rank(args.launcher) == 0)
     return cfg
-
-
-def as_list(evaluator: dict | list) -> list:
-    return evaluator if isinstance(evaluator, list) else [evaluator]
 
 
 def analyze_bad_cases(cfg: Config, show: bool, wait_time: float) -> None:

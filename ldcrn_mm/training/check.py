@@ -5,13 +5,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from os.path import join, realpath
-from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmpose.registry import HOOKS, METRICS
 
 from .annotations import inspect_dataset, keypoint_names
-from .data_files import check_data_files, datasets, evaluators
+from .data_files import check_data_files, datasets, dicts_in, evaluators
 from .launch import type_name
 from .variables import did_you_mean, misspelt_names, stale_variables
 
@@ -90,19 +89,9 @@ def config_problems(cfg: Config, splits: Sequence[str]) -> list[str]:
     ]
 
 
-def _walk(part: Any, key: str) -> Iterator[tuple[str, ConfigDict]]:
-    """(key, dict) of every dict in a part of a config."""
-    if isinstance(part, dict):
-        yield key, part
-    if isinstance(part, dict | list | tuple):
-        items = part.items() if isinstance(part, dict) else enumerate(part)
-        for name, item in items:
-            yield from _walk(item, f'{key}.{name}')
-
-
 def _sizes(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
     """Crops and targets of another size or kind than the head's decoder."""
-    head = cfg.get('model', {}).get('head') or {}
+    head = cfg.model.get('head') or {}
     decoder = head.get('decoder')
     if not isinstance(decoder, dict):
         return
@@ -116,7 +105,7 @@ def _sizes(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
             )
     for split in splits:
         loader = cfg.get(f'{split}_dataloader') or {}
-        for key, part in _walk(loader.get('dataset'), f'{split}_dataloader.dataset'):
+        for key, part in dicts_in(loader.get('dataset'), f'{split}_dataloader.dataset'):
             kind = type_name(part) if 'type' in part else ''
             if kind == 'TopdownAffine':
                 yield from _differ(part, decoder, ['input_size'], key)
@@ -142,7 +131,7 @@ def _differ(part: dict, decoder: dict, names: list[str], key: str) -> Iterator[s
 
 def _keypoints(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
     """A head for another number of keypoints than a data set has."""
-    head = cfg.get('model', {}).get('head') or {}
+    head = cfg.model.get('head') or {}
     decoder = head.get('decoder')
     if not isinstance(decoder, dict) or 'input_size' not in decoder:
         return  # for poses in 3D `out_channels` is 3
@@ -168,7 +157,7 @@ def _counted(cfg: Config, split: str) -> Iterator[tuple[str, int]]:
         yield f'{split}_dataloader.dataset', len(keypoint_names(whole))
         return
     for where, dataset in datasets(cfg, split):
-        steps = [step for _, step in _walk(dataset.get('pipeline'), '')]
+        steps = [step for _, step in dicts_in(dataset.get('pipeline'))]
         counts = [
             x.num_keypoints for x in steps if x.get('type') == 'KeypointConverter'
         ]
@@ -244,11 +233,10 @@ def _evaluated_files(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
 
 def _hooks(cfg: Config) -> Iterator[str]:
     """Hooks of unknown types, or with arguments that they do not have."""
-    named = dict(cfg.get('default_hooks') or {})
-    hooks = [(f'default_hooks.{name}', hook) for name, hook in named.items()]
-    custom = enumerate(cfg.get('custom_hooks') or [])
-    hooks += [(f'custom_hooks.{i}', hook) for i, hook in custom]
-    for key, hook in hooks:
+    named, custom = cfg.get('default_hooks') or {}, cfg.get('custom_hooks') or []
+    hooks = {f'default_hooks.{name}': hook for name, hook in named.items()}
+    hooks |= {f'custom_hooks.{i}': hook for i, hook in enumerate(custom)}
+    for key, hook in hooks.items():
         if not isinstance(hook, dict):
             continue
         if 'type' not in hook:
@@ -259,9 +247,8 @@ def _hooks(cfg: Config) -> Iterator[str]:
             yield f'{key}.type is {hook.type!r}, which is no hook.'
             continue
         known = _arguments(kind)
-        for name in (
-            hook.keys() - known - {'type', 'priority', '_scope_'} if known else ()
-        ):
+        unknown = hook.keys() - known - {'type', 'priority', '_scope_'}
+        for name in unknown if known else ():
             problem = f'{key}.{name} is no argument of {type_name(hook)}.'
             yield problem + did_you_mean(name, known)
 

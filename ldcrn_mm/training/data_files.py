@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from os.path import exists, isfile, join
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
@@ -35,9 +36,9 @@ def check_data_files(cfg: Config, splits: Sequence[str]) -> None:
     raise FileNotFoundError('\n'.join(lines))
 
 
-def use_gt_boxes(cfg: Config) -> None:
-    """Removes the files of detected persons from the test data sets, in place."""
-    for _, dataset in datasets(cfg, 'test'):
+def use_gt_boxes(cfg: Config, split: str) -> None:
+    """Removes the files of detected persons from a split's data sets, in place."""
+    for _, dataset in datasets(cfg, split):
         dataset.pop('bbox_file', None)
 
 
@@ -84,3 +85,13 @@ def _unwrapped(where: str, dataset: ConfigDict) -> Iterator[tuple[str, ConfigDic
             yield from _unwrapped(f'{where}.datasets.{i}', part)
     else:
         yield where, dataset
+
+
+def dicts_in(part: Any, key: str = '') -> Iterator[tuple[str, ConfigDict]]:
+    """(config key, dict) of every dict in a part of a config, from ``key`` on."""
+    if isinstance(part, dict):
+        yield key, part
+    if isinstance(part, dict | list | tuple):
+        items = part.items() if isinstance(part, dict) else enumerate(part)
+        for name, item in items:
+            yield from dicts_in(item, f'{key}.{name}')

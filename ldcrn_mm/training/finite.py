@@ -68,16 +68,10 @@ class FiniteHook(Hook):
             and all(buffer.isfinite().all() for buffer in runner.model.buffers())
         )
 
-    def after_val_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any, outputs: Sequence
+    def _after_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any, outputs: Any, mode: str
     ) -> None:
-        """Checks the keypoints."""
-        _require_keypoints(outputs)
-
-    def after_test_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any, outputs: Sequence
-    ) -> None:
-        """Checks the keypoints."""
+        """Checks the keypoints while validating and testing."""
         _require_keypoints(outputs)
 
 

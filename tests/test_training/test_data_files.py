@@ -87,6 +87,6 @@ def test_all_metrics_and_all_parts_of_a_combined_data_set_count(cfg, tmp_path):
 def test_ground_truth_boxes_need_no_detections(cfg, tmp_path):
     (tmp_path / 'boxes.json').unlink()
     for _ in range(2):  # they may be missing in the config, too
-        use_gt_boxes(cfg)
+        use_gt_boxes(cfg, 'test')
     assert 'bbox_file' not in cfg.test_dataloader.dataset
     check_data_files(cfg, ['test'])
