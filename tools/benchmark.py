@@ -199,7 +199,7 @@ def prepare(
         if suffix:
             file = export(estimator, one, facts['size'], folder)
     if is_exported(file):
-        run = open_runtime(file, one.precision or None, args.threads, args.device)
+        run = open_runtime(file, args.threads, args.device)
         convert = Tensor.numpy
         facts.update(runtime=run.name, precision=run.precision)
         facts.update(size=run.input_size[::-1])

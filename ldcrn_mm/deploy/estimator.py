@@ -29,20 +29,11 @@ class ExportedNetwork(BaseModule):
 
     Args:
         path: the file, see :func:`~ldcrn_mm.deploy.open_runtime`.
-        precision: of the computation.
-        num_threads: CPU threads.
-        init_cfg: not used, as the weights are in the file.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        precision: str | None = None,
-        num_threads: int | None = None,
-        init_cfg: dict | None = None,
-    ) -> None:
-        super().__init__(init_cfg)
-        self.runtime = _open(path, precision, num_threads)
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self.runtime = _open(path)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """The outputs of the network."""
@@ -80,12 +71,7 @@ class ExportedHead(HeatmapHead):
         ]
 
 
-def use_exported(
-    model: ConfigDict,
-    path: str | Path,
-    precision: str | None = None,
-    num_threads: int | None = None,
-) -> ConfigDict:
+def use_exported(model: ConfigDict, path: str | Path) -> ConfigDict:
     """Config of the estimator that runs an exported network.
 
     The network is run once, on an empty image, to check that it fits.
@@ -94,8 +80,6 @@ def use_exported(
         model: config of the estimator that was exported, ``cfg.model``. It is not
             changed.
         path: the exported file.
-        precision: of the computation. Defaults to that of the file.
-        num_threads: CPU threads. Defaults to the choice of the runtime.
 
     Returns:
         The config with backbone, neck and head replaced. The decoder of the head and
@@ -108,7 +92,7 @@ def use_exported(
             if the head of the config has no heatmaps or no decoder.
     """
     head = _exported_head(model.head)
-    runtime = _open(path, precision, num_threads)
+    runtime = _open(path)
     _check_shapes(runtime, head)
     if runtime.decoded and (model.get('test_cfg') or {}).get('flip_test'):
         raise ValueError(
@@ -117,22 +101,18 @@ def use_exported(
             '--cfg-options model.test_cfg.flip_test=False'
         )
     network = dict(type='ExportedNetwork', path=str(path))
-    network.update(precision=precision, num_threads=num_threads)
     # update() would merge the settings of the old backbone into the new one.
     return ConfigDict({**model, 'backbone': network, 'neck': None, 'head': head})
 
 
-def _open(path: str | Path, precision: str | None, num_threads: int | None) -> Runtime:
+def _open(path: str | Path) -> Runtime:
     """Opens a file once for the check and for the model, as it takes seconds."""
-    version = Path(path).stat().st_mtime_ns
-    return _open_version(str(path), precision, num_threads, version)
+    return _open_version(str(path), Path(path).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=1)
-def _open_version(
-    path: str, precision: str | None, num_threads: int | None, version: int
-) -> Runtime:
-    return open_runtime(path, precision, num_threads)
+def _open_version(path: str, version: int) -> Runtime:
+    return open_runtime(path)
 
 
 def _exported_head(head: ConfigDict) -> ConfigDict:

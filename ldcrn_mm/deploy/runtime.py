@@ -1,7 +1,7 @@
 """Runs exported networks: ``.onnx`` in ONNX Runtime, ``.xml`` in OpenVINO."""
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,6 @@ import numpy as np
 SUFFIXES = {'.onnx': 'ONNX Runtime', '.xml': 'OpenVINO'}
 PRECISION_KEY = 'ldcrn_mm.precision'  # metadata of an exported file
 DECODED_OUTPUTS = ('keypoints', 'scores')
-# Of OpenVINO. A file for fp32 may hold minimal filtering, which needs its precision.
-PRECISIONS = ('fp32', 'bf16', 'fp16')
 
 
 def is_exported(path: str | Path) -> bool:
@@ -20,20 +18,13 @@ def is_exported(path: str | Path) -> bool:
 
 
 def open_runtime(
-    path: str | Path,
-    precision: str | None = None,
-    num_threads: int | None = None,
-    device: str | None = None,
+    path: str | Path, num_threads: int | None = None, device: str | None = None
 ) -> 'Runtime':
-    """Opens an exported network.
+    """Opens an exported network, which computes in the precision of its export.
 
     Args:
         path: an ``.onnx`` file for ONNX Runtime, or an ``.xml`` file with its
             ``.bin`` file for OpenVINO.
-        precision: of the computation. Defaults to the precision that the file was
-            exported for, or ``'fp32'`` if the file has no such note. OpenVINO also
-            computes a file for ``'bf16'`` or ``'fp16'``, or without a note, in
-            another of the three.
         num_threads: CPU threads. Defaults to the choice of the runtime.
         device: ``'cpu'`` or ``'cuda'``. Defaults to CUDA if the installed ONNX
             Runtime supports it, else the CPU. OpenVINO runs on the CPU.
@@ -44,8 +35,8 @@ def open_runtime(
     Raises:
         FileNotFoundError: if the file does not exist.
         ImportError: if the runtime is not installed.
-        ValueError: if the file is broken or not an exported network, or the
-            precision or the device is not available.
+        ValueError: if the file is broken or not an exported network, or the device
+            is not available.
     """
     path = Path(path)
     if not is_exported(path):
@@ -61,7 +52,7 @@ def open_runtime(
     suffix = path.suffix.lower()
     kind = OnnxRuntime if suffix == '.onnx' else OpenVINORuntime
     try:
-        return kind(path, precision, num_threads, device)
+        return kind(path, num_threads, device)
     except ModuleNotFoundError as error:
         raise ImportError(
             f'`{path}` needs {SUFFIXES[suffix]}, but there is no module {error.name}. '
@@ -81,7 +72,7 @@ class Runtime:
         path: the file.
         name: name, version and device of the runtime.
         input_size: (width, height) of the images.
-        precision: of the computation.
+        precision: that the file was exported for, fp32 if it has no note of it.
         output_names: names of the outputs in their order.
         decoded: whether the outputs are keypoints and scores instead of heatmaps.
     """
@@ -89,7 +80,12 @@ class Runtime:
     _run: Callable[[np.ndarray], Sequence[np.ndarray]]
 
     def __init__(
-        self, path: Path, name: str, shapes: Sequence, outputs: Sequence[str], kind: str
+        self,
+        path: Path,
+        name: str,
+        shapes: Sequence,
+        outputs: Sequence[str],
+        precision: str | None,
     ) -> None:
         *_, height, width = shape = tuple(shapes[0])
         fixed = isinstance(height, int) and isinstance(width, int)
@@ -98,7 +94,7 @@ class Runtime:
                 f'`{path}` must have one input of shape (N, 3, H, W) with fixed height '
                 f'and width, got {len(shapes)}, the first of shape {shape}'
             )
-        self.path, self.name, self.precision = path, name, kind
+        self.path, self.name, self.precision = path, name, precision or 'fp32'
         self.input_size = width, height
         self.output_names = tuple(outputs)
         self.decoded = self.output_names == DECODED_OUTPUTS
@@ -133,9 +129,7 @@ class Runtime:
 class OnnxRuntime(Runtime):
     """An ``.onnx`` file in ONNX Runtime. For the arguments see `open_runtime`."""
 
-    def __init__(
-        self, path: Path, precision: str | None, threads: int | None, device: str | None
-    ) -> None:
+    def __init__(self, path: Path, threads: int | None, device: str | None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -151,14 +145,13 @@ class OnnxRuntime(Runtime):
         used = session.get_providers()[0].removesuffix('ExecutionProvider')
         if used not in wanted:  # it only warns
             raise ValueError(f'the installed ONNX Runtime cannot compute on {device}')
-        stored = session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY)
         inputs = session.get_inputs()
         super().__init__(
             path,
             f'ONNX Runtime {onnxruntime.__version__}, {used}',
             [each.shape for each in inputs],
             [each.name for each in session.get_outputs()],
-            _choose_precision(path, stored, precision, ()),
+            session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY),
         )
         self._run = lambda images: session.run(None, {inputs[0].name: images})
 
@@ -171,9 +164,7 @@ class OpenVINORuntime(Runtime):
     request holds the images and outputs of one call, so every thread has its own.
     """
 
-    def __init__(
-        self, path: Path, precision: str | None, threads: int | None, device: str | None
-    ) -> None:
+    def __init__(self, path: Path, threads: int | None, device: str | None) -> None:
         import openvino
 
         if device not in (None, 'cpu'):
@@ -187,7 +178,6 @@ class OpenVINORuntime(Runtime):
             if node.get_type_name() == 'Constant' and not np.isfinite(node.data).all():
                 raise _not_finite(path, 'has')
         notes: Any = self._model.rt_info
-        stored = notes[PRECISION_KEY].astype(str) if PRECISION_KEY in notes else None
         shapes = [each.partial_shape for each in self._model.inputs]
         super().__init__(
             path,
@@ -197,9 +187,7 @@ class OpenVINORuntime(Runtime):
                 for each in shapes
             ],
             [each.any_name for each in self._model.outputs],
-            _choose_precision(
-                path, stored, precision, () if stored == 'fp32' else PRECISIONS
-            ),
+            notes[PRECISION_KEY].astype(str) if PRECISION_KEY in notes else None,
         )
         hint = dict(bf16='bf16', fp16='f16').get(self.precision, 'f32')
         able = self._core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
@@ -250,16 +238,3 @@ def _not_finite(path: Path, verb: str) -> ValueError:
         f'`{path}` {verb} NaN or infinite values. Check the checkpoint and export it '
         'again, or use a higher precision.'
     )
-
-
-def _choose_precision(
-    path: Path, stored: str | None, wanted: str | None, possible: Collection[str]
-) -> str:
-    stored = stored or 'fp32'
-    choice = {stored} if stored == 'int8' else {stored, *possible}
-    if wanted and wanted not in choice:
-        raise ValueError(
-            f'the precision of `{path}` must be {" or ".join(sorted(choice))}, got '
-            f'{wanted}. tools/export.py writes files of other precisions.'
-        )
-    return wanted or stored

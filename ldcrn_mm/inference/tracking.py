@@ -7,6 +7,14 @@ import numpy as np
 from mmpose.evaluation.functional.nms import oks_iou
 from scipy.optimize import linear_sum_assignment
 
+# Cutoff frequency of a joint at rest, in Hz. Lower is calmer.
+MIN_CUTOFF = 1.5
+# What a speed of one body size per second adds to it, in Hz. Higher follows faster.
+BETA = 4
+SPEED_CUTOFF = 1  # cutoff frequency of the speed, in Hz
+MIN_OKS = 0.3  # least similarity of one person in two frames
+MAX_GAP = 1  # seconds after which a lost person gets a new id
+
 
 class OneEuroFilter:
     """Low-pass filter that follows fast motion and calms slow motion.
@@ -14,23 +22,12 @@ class OneEuroFilter:
     Speeds are in body sizes per second, so that near and far people are treated
     alike.
 
-    Args:
-        min_cutoff: cutoff frequency of a joint at rest, in Hz. Lower is calmer.
-        beta: what a speed of one body size per second adds to it, in Hz. Higher
-            follows faster.
-        speed_cutoff: cutoff frequency of the speed, in Hz.
-
     References:
         Casiez, Roussel, Vogel: "1 Euro filter: a simple speed-based low-pass filter
         for noisy input in interactive systems", CHI 2012.
     """
 
-    def __init__(
-        self, min_cutoff: float = 1.5, beta: float = 4, speed_cutoff: float = 1
-    ) -> None:
-        self.min_cutoff = min_cutoff
-        self.beta = beta
-        self.speed_cutoff = speed_cutoff
+    def __init__(self) -> None:
         self._last: np.ndarray | None = None
         self._speed = np.zeros(1)
 
@@ -49,9 +46,9 @@ class OneEuroFilter:
             self._last, self._speed = points, np.zeros_like(points)
             return points
         speed = (points - self._last) / (size * seconds)
-        self._speed += _weight(self.speed_cutoff, seconds) * (speed - self._speed)
+        self._speed += _weight(SPEED_CUTOFF, seconds) * (speed - self._speed)
         norm = np.linalg.norm(self._speed, axis=1, keepdims=True)
-        weight = _weight(self.min_cutoff + self.beta * norm, seconds)
+        weight = _weight(MIN_CUTOFF + BETA * norm, seconds)
         self._last = self._last + weight * (points - self._last)
         return self._last
 
@@ -75,21 +72,15 @@ class Tracker:
     """Follows people through the frames of one video.
 
     People of two frames belong together if their keypoints are similar (OKS). The
-    pairs with the greatest sum are chosen. Someone who is lost keeps the id for
-    ``max_gap`` seconds.
+    pairs with the greatest sum are chosen. Someone who is lost keeps the id for a
+    second.
 
     Args:
         sigmas: (K,) of OKS, ``dataset_meta['sigmas']``.
-        min_oks: least similarity of one person in two frames.
-        max_gap: time in seconds after which a lost person gets a new id.
     """
 
-    def __init__(
-        self, sigmas: Sequence[float], min_oks: float = 0.3, max_gap: float = 1
-    ) -> None:
+    def __init__(self, sigmas: Sequence[float]) -> None:
         self.sigmas = np.asarray(sigmas)  # a list in published checkpoints
-        self.min_oks = min_oks
-        self.max_gap = max_gap
         self._tracks: list[_Track] = []
         self._ids = count(1)
 
@@ -110,7 +101,7 @@ class Tracker:
         people = np.concatenate([keypoints, scores[..., None]], -1)
         people = people.reshape(len(keypoints), 3 * len(self.sigmas))
         areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-        self._tracks = [t for t in self._tracks if time - t.time <= self.max_gap]
+        self._tracks = [t for t in self._tracks if time - t.time <= MAX_GAP]
         similar = np.array(
             [
                 oks_iou(t.keypoints, people, t.area, areas, self.sigmas)
@@ -121,7 +112,7 @@ class Tracker:
         found = {
             person: self._tracks[track]
             for track, person in pairs
-            if similar[track, person] >= self.min_oks
+            if similar[track, person] >= MIN_OKS
         }
         ids, smooth = np.zeros(len(people), int), np.array(keypoints, float)
         for person, area in enumerate(areas):

@@ -58,10 +58,8 @@ def test_predictions_are_those_of_the_estimator(
 def test_settings_of_the_old_modules_do_not_reach_the_new(config, files):
     file = files['.onnx', False]
     before = copy.deepcopy(config.model)
-    served = use_exported(config.model, file, num_threads=2)
-    assert served.backbone == dict(
-        type='ExportedNetwork', path=str(file), precision=None, num_threads=2
-    )
+    served = use_exported(config.model, file)
+    assert served.backbone == dict(type='ExportedNetwork', path=str(file))
     assert config.model == before
 
 

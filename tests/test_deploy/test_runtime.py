@@ -155,28 +155,6 @@ class TestErrors:
 
 class TestPrecision:
     @pytest.mark.parametrize(
-        ('suffix', 'precision', 'wanted', 'expected'),
-        [
-            ('.onnx', 'fp16', None, 'fp16'),
-            ('.xml', 'fp16', 'bf16', 'bf16'),
-            ('.xml', 'bf16', None, 'bf16'),
-            ('.xml', 'bf16', 'fp32', 'fp32'),
-            ('.onnx', 'fp32', 'bf16', ValueError),
-            ('.xml', 'fp32', 'bf16', ValueError),  # minimal filtering needs fp32
-            ('.xml', 'fp32', 'int8', ValueError),
-        ],
-    )
-    def test_of_the_file_or_as_wanted(
-        self, stored, suffix, precision, wanted, expected
-    ):
-        file = stored(suffix, precision)
-        if expected is ValueError:
-            with pytest.raises(ValueError, match=f'precision.*fp32.*got {wanted}'):
-                open_runtime(file, wanted)
-        else:
-            assert open_runtime(file, wanted).precision == expected
-
-    @pytest.mark.parametrize(
         ('precision', 'able', 'hint'),
         [
             # A CPU with bfloat16 would compute in it by default.

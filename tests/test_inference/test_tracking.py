@@ -24,8 +24,8 @@ def update(tracker, positions, time):
     return tracker.update(keypoints, np.ones(keypoints.shape[:2]), boxes, time)
 
 
-def ids(frames, **options):
-    tracker = Tracker(SIGMAS, **options)
+def ids(frames):
+    tracker = Tracker(SIGMAS)
     return [
         [*update(tracker, people, i * SECONDS)[0]] for i, people in enumerate(frames)
     ]
@@ -73,7 +73,7 @@ def test_a_runner_is_followed_with_little_delay():
 
 
 def test_the_filter_is_the_formula_of_the_paper():
-    one_euro, points = OneEuroFilter(1, 2, 3), [3.0, 5.0, 4.5]
+    one_euro, points = OneEuroFilter(), [3.0, 5.0, 4.5]
     found = [one_euro(np.array([[x, 0.0]]), 10, 0.1)[0, 0] for x in points]
 
     def alpha(cutoff):
@@ -81,8 +81,8 @@ def test_the_filter_is_the_formula_of_the_paper():
 
     expected, speed = [points[0]], 0
     for x in points[1:]:
-        speed = alpha(3) * (x - expected[-1]) / (10 * 0.1) + (1 - alpha(3)) * speed
-        weight = alpha(1 + 2 * abs(speed))
+        speed = alpha(1) * (x - expected[-1]) / (10 * 0.1) + (1 - alpha(1)) * speed
+        weight = alpha(1.5 + 4 * abs(speed))
         expected.append(weight * x + (1 - weight) * expected[-1])
     np.testing.assert_allclose(found, expected)
 
