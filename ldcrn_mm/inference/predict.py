@@ -79,7 +79,7 @@ def predict(
     elif draw is not None:
         if Path(draw).suffix.lower() not in ('.jpg', '.jpeg', '.png'):
             raise ValueError(f'draw must end in .jpg or .png, got {draw}')
-        if opened[0] is not inputs and realpath(draw) == realpath(inputs):
+        if not isinstance(inputs, np.ndarray) and realpath(draw) == realpath(inputs):
             raise ValueError(f'The drawing would replace the input {inputs}.')
         options['return_vis'] = True
     names = [one and str(one) for one in (model, weights, det_model, det_weights)]

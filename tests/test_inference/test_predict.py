@@ -62,11 +62,15 @@ def test_drawings(inferencer, folder, options, tmp_path):
     ldcrn_mm.predict(folder / 'b.png', draw=file, kpt_thr=-9, **options)
     drawn = cv2.imread(str(file))[..., ::-1]
     np.testing.assert_array_equal(drawn, result['visualization'][0])
+    mirrored = cv2.imread(str(folder / 'b.png'))[:, ::-1]  # not contiguous
+    ldcrn_mm.predict(mirrored, draw=file, kpt_thr=-9, **options)
+    assert (cv2.imread(str(file))[..., ::-1] != drawn).any()
     ldcrn_mm.predict(folder, draw=tmp_path / 'all', **options)
     assert sorted(os.listdir(tmp_path / 'all')) == ['a.jpg', 'b.png']
     for name, message in (('b.png', 'replace'), ('b.docx', 'docx'), ('b', r'\.jpg')):
-        with pytest.raises(ValueError, match=message):
-            ldcrn_mm.predict(folder / 'b.png', draw=folder / name, **options)
+        for picture in (folder / 'b.png', str(folder / 'b.png')):
+            with pytest.raises(ValueError, match=message):
+                ldcrn_mm.predict(picture, draw=folder / name, **options)
 
 
 def test_models_stay_loaded(options, checkpoint, picture, tmp_path):
