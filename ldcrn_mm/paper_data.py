@@ -15,6 +15,8 @@ from scipy.io import loadmat, savemat
 NUM_JOINTS = 16
 COCO = 'from https://cocodataset.org/#download'
 MPII = 'from http://human-pose.mpi-inf.mpg.de/#download'
+KEYPOINTS = f'annotations_trainval2017 {COCO}'
+KEYPOINT_FILES = ('person_keypoints_train2017.json', 'person_keypoints_val2017.json')
 DETECTIONS = 'https://github.com/leoxiaobin/deep-high-resolution-net.pytorch links it. \
 Only tests on detected boxes need it.'
 MPII_JSON = f"mpii_annotations.tar of MMPose's data sets, or \
@@ -22,13 +24,7 @@ mpii_human_pose_v1_u12_2.zip {MPII}, which this tool converts"
 # Where MMPose looks, where the original has it, and where to get it
 NEEDS = {
     'coco': [
-        *(
-            (f'annotations/{name}', f'annot/{name}', f'annotations_trainval2017 {COCO}')
-            for name in (
-                'person_keypoints_train2017.json',
-                'person_keypoints_val2017.json',
-            )
-        ),
+        *((f'annotations/{x}', f'annot/{x}', KEYPOINTS) for x in KEYPOINT_FILES),
         ('train2017', 'images/train2017', f'train2017.zip {COCO}'),
         ('val2017', 'images/val2017', f'val2017.zip {COCO}'),
         (
@@ -190,10 +186,9 @@ def convert_mpii(
 def names_in(file: str | Path) -> set[str]:
     """The images of a JSON of MPII, or the lines of a text."""
     text = Path(file).read_text(encoding='utf-8')
-    is_json = Path(file).suffix == '.json'
-    return (
-        {person['image'] for person in json.loads(text)} if is_json else {*text.split()}
-    )
+    if Path(file).suffix == '.json':
+        return {person['image'] for person in json.loads(text)}
+    return {*text.split()}
 
 
 @METRICS.register_module()

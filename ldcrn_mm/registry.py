@@ -13,18 +13,14 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
 from mmengine.registry import init_default_scope as set_default_scope
 
-
-def _child(parent: Registry) -> Registry:
-    return Registry(
+SCOPE = 'ldcrn_mm'
+CHILDREN = {
+    name: Registry(
         parent.name,
         parent=parent,
-        scope='ldcrn_mm',
-        locations=[*parent._locations, 'ldcrn_mm'],
+        scope=SCOPE,
+        locations=[*parent._locations, SCOPE],
     )
-
-
-CHILDREN = {
-    name: _child(parent)
     for name, parent in vars(host).items()
     if isinstance(parent, Registry) and parent.scope == 'mmpose'
 }
@@ -42,7 +38,7 @@ def register_all_modules(init_default_scope: bool = True) -> None:
         init_default_scope: make ``ldcrn_mm`` the scope in which registries look.
     """
     if init_default_scope:
-        set_default_scope('ldcrn_mm')
+        set_default_scope(SCOPE)
 
 
 def make_resolvable() -> None:

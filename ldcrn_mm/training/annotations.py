@@ -255,40 +255,46 @@ def _inspect_coco(
     _require_unique(images, 'images')
     counts['images'] = len(images)
     by_id = {image['id']: image for image in images}
-    people = content.get('annotations') or []
     boxes_only = evaluator is None and bool(bbox_file)
-    left = []
-    if people or not boxes_only:  # COCO's test-dev has images alone
-        optional = ['bbox', 'keypoints', 'area', 'num_keypoints', 'iscrowd']
-        if evaluator is not None and evaluator.get('use_area', True):
-            optional.remove('area')
-        length = names and 3 * len(names)
-        values = f'{length or ""} finite numbers: x, y, v of every keypoint'.lstrip()
-        points = (
-            lambda value: (
-                _are_numbers(value, length) and min(value[2::3], default=0) >= 0
-            ),  # else a weight below 0
-            f'{values}, v at least 0',
-        )
-        rules = dict(id=ID, image_id=ID, category_id=ID, bbox=BOX, keypoints=points)
-        rules |= dict(area=AREA, num_keypoints=ID, iscrowd=NUMBER)
-        _require(people, 'annotations', rules, optional)
-        _require_unique(people, 'annotations')
-        if 'categories' in content or evaluator is not None:
-            _inspect_categories(content.get('categories'), people, names)
-        reasons = [_left_out(person, by_id) for person in people]
-        left = [person for person, why in zip(people, reasons) if not why]
-        counts['people with keypoints'] = len(left)
+    people = []
+    if content.get('annotations') or not boxes_only:  # COCO's test-dev has images alone
+        _require_people(content, names, evaluator)
+        reasons = [_left_out(one, by_id) for one in content['annotations']]
+        people = [x for x, why in zip(content['annotations'], reasons) if not why]
+        counts['people with keypoints'] = len(people)
         counts.update(filter(None, reasons))
-        counts['joints outside the picture'] = _count_outside(left, by_id)
-        different = {(x['image_id'], *x['bbox'], *x['keypoints']) for x in left}
-        counts['duplicates'] = len(left) - len(different)
-        if not left and not boxes_only:
+        counts['joints outside the picture'] = _count_outside(people, by_id)
+        different = {(x['image_id'], *x['bbox'], *x['keypoints']) for x in people}
+        counts['duplicates'] = len(people) - len(different)
+        if not people and not boxes_only:
             why = ', '.join(f'{n} {why}' for why, n in Counter(reasons).items())
-            raise ValueError(f'no person is left of {len(people)} annotations ({why})')
+            raise ValueError(f'no person is left of {len(reasons)} annotations ({why})')
     if bbox_file:
         _inspect_boxes(bbox_file, by_id)
-    return {by_id[person['image_id']]['file_name'] for person in left}
+    return {by_id[person['image_id']]['file_name'] for person in people}
+
+
+def _require_people(
+    content: dict, names: list[str] | None, evaluator: Mapping[str, Any] | None
+) -> None:
+    """Checks the annotations, and the categories that they name."""
+    optional = ['bbox', 'keypoints', 'area', 'num_keypoints', 'iscrowd']
+    if evaluator is not None and evaluator.get('use_area', True):
+        optional.remove('area')
+    length = names and 3 * len(names)
+    values = f'{length or ""} finite numbers: x, y, v of every keypoint'.lstrip()
+    points = (
+        lambda value: (
+            _are_numbers(value, length) and min(value[2::3], default=0) >= 0
+        ),  # else a weight below 0
+        f'{values}, v at least 0',
+    )
+    rules = dict(id=ID, image_id=ID, category_id=ID, bbox=BOX, keypoints=points)
+    rules |= dict(area=AREA, num_keypoints=ID, iscrowd=NUMBER)
+    people = _require(content.get('annotations'), 'annotations', rules, optional)
+    _require_unique(people, 'annotations')
+    if 'categories' in content or evaluator is not None:
+        _inspect_categories(content.get('categories'), people, names)
 
 
 def _left_out(person: dict, images: dict[int, dict]) -> str:
