@@ -252,13 +252,12 @@ def load_weights(
         )
 
 
-def require_backbone(
+def starting_weights(
     model: nn.Module, checkpoint: Mapping[str, Any], source: object
-) -> list[str]:
-    """Checks weights that a new training starts from: those of the backbone must fit.
+) -> tuple[OrderedDict[str, Tensor], list[str]]:
+    """Weights that a new training starts from: those of the backbone must fit.
 
-    Other parts may differ, such as a head for other keypoints. MMEngine leaves them
-    as they were initialised.
+    Other parts may differ, such as a head for other keypoints. They keep the model's.
 
     Args:
         model: is not changed.
@@ -266,7 +265,8 @@ def require_backbone(
         source: where the checkpoint is from, for the error.
 
     Returns:
-        Names of the model's weights that do not fit.
+        The model's state dict, from the checkpoint where it fits, and the names of the
+        weights that do not.
 
     Raises:
         ValueError: says how many weights of each part fit, or which are not finite.
@@ -285,7 +285,9 @@ def require_backbone(
             'weights of the backbone (other parts may differ), found '
             f'{", ".join(fitting)}. The first that does not fit is {new[0]}.'
         )
-    return new
+    own.update({name: state[name] for name in (own.keys() & state.keys()) - {*new}})
+    own._metadata = state._metadata
+    return own, new
 
 
 @register_backend('atomic')

@@ -14,13 +14,11 @@ import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import HistoryBuffer
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpose.registry import HOOKS
-from torch import Tensor
 
 from ..checkpoint import load_weights, read_checkpoint
-from ..checkpoint.files import plain, require_backbone, require_finite, tensors_in
+from ..checkpoint.files import plain, require_finite, starting_weights, tensors_in
 from .options import user_errors
 
 RECORD = 'last_validation'  # beside MMEngine's last_checkpoint
@@ -77,12 +75,12 @@ def check_fresh(work_dir: str) -> None:
     Raises:
         ValueError: names one of them, and says what to do.
     """
-    names = (path.name for path in sorted(Path(work_dir).glob('*.pth')))
-    for name in names:
-        if re.match(r'(epoch|iter|best)_', name):
+    for path in sorted(Path(work_dir).glob('*.pth')):
+        if re.match(r'(epoch|iter|best)_', path.name):
             raise ValueError(
-                f'{work_dir} has checkpoints of an earlier training, such as {name}. '
-                'Continue it with --resume, or choose another folder with --work-dir.'
+                f'{work_dir} has checkpoints of an earlier training, such as '
+                f'{path.name}. Continue it with --resume, or choose another folder '
+                'with --work-dir.'
             )
 
 
@@ -168,25 +166,14 @@ class CheckpointCheckHook(Hook):
                     require_finite(averages, runner._load_from)
                 _check_optimizer(runner, checkpoint)
                 _compare_lengths(runner, hub)
-            else:
-                checkpoint['state_dict'] = _fitting(runner, checkpoint)
-
-
-def _fitting(runner: Runner, checkpoint: dict[str, Any]) -> Mapping[str, Tensor]:
-    """The model's weights, from the checkpoint where they fit."""
-    model, source = runner.model, runner._load_from
-    model = model.module if is_model_wrapper(model) else model
-    new = require_backbone(model, checkpoint, source)
-    if new:
-        runner.logger.warning(
-            f'{len(new)} weights are not loaded from {source} and start anew, such as '
-            f'{new[0]}.'
-        )
-    state = tensors_in(checkpoint.get('state_dict', checkpoint), source)
-    own = model.state_dict()
-    own.update({n: state[n] for n in (own.keys() & state.keys()) - {*new}})
-    own._metadata = state._metadata
-    return own
+                return
+            weights, new = starting_weights(runner.model, checkpoint, runner._load_from)
+        checkpoint['state_dict'] = weights
+        if new:
+            runner.logger.warning(
+                f'{len(new)} weights are not loaded from {runner._load_from} and start '
+                f'anew, such as {new[0]}.'
+            )
 
 
 def _check_optimizer(runner: Runner, checkpoint: dict[str, Any]) -> None:

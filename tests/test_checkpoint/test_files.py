@@ -14,7 +14,7 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from ldcrn_mm.checkpoint import load_weights, read_checkpoint, weights_only
-from ldcrn_mm.checkpoint.files import plain, require_backbone, to_bytes, write_whole
+from ldcrn_mm.checkpoint.files import plain, starting_weights, to_bytes, write_whole
 
 CONTENT = dict(state_dict={'a.weight': torch.arange(3.0)}, meta=dict(epoch=3))
 
@@ -269,7 +269,11 @@ class TestStartingFrom:
         ],
     )
     def test_fitting_weights(self, state, new):
-        assert require_backbone(PARTS, dict(state_dict=state), 'a.pth') == new
+        found, names = starting_weights(PARTS, dict(state_dict=state), 'a.pth')
+        assert names == new
+        kept = {n.removeprefix('module.'): w for n, w in state.items()}
+        for name, weight in PARTS.state_dict().items():
+            assert torch.equal(found[name], weight if name in new else kept[name])
 
     @pytest.mark.parametrize(
         ('state', 'words'),
@@ -283,4 +287,4 @@ class TestStartingFrom:
     )
     def test_others(self, state, words):
         with pytest.raises(ValueError, match=words):
-            require_backbone(PARTS, dict(state_dict=state), 'a.pth')
+            starting_weights(PARTS, dict(state_dict=state), 'a.pth')
