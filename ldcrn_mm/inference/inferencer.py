@@ -184,7 +184,7 @@ class TopdownInferencer(Pose2DInferencer):
             checkpoint = read_checkpoint(weights)
             model = MODELS.build(cfg.model)
             load_weights(model, checkpoint, weights)
-            meta = checkpoint.get('meta', {})
+            meta = checkpoint.get('meta') or {}
         model.cfg = cfg
         model.dataset_meta = meta.get('dataset_meta') or dataset_meta_from_config(
             cfg, 'test'
@@ -303,7 +303,7 @@ class TopdownInferencer(Pose2DInferencer):
                     if return_vis or show or outputs.vis_dir:
                         drawn = self._draw(picture, name, sample, **drawing)
                 people = _plain(sample.pred_instances)
-                outputs.add(name, picture, drawn, people)
+                outputs.add(name, source, picture, drawn, people)
                 yield dict(
                     predictions=[sample if return_datasamples else people],
                     visualization=[drawn] if return_vis else [],

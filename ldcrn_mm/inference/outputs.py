@@ -132,7 +132,7 @@ class Outputs:
 
     def _protect(self, source: Picture | int) -> None:
         """Remembers an input."""
-        if isinstance(source, str):
+        if isinstance(source, str | Path):
             self._owners[realpath(source)] = f'the input {source}'
 
     def _claim(self, name: str) -> None:
@@ -155,6 +155,7 @@ class Outputs:
     def add(
         self,
         name: str,
+        source: Picture,
         picture: np.ndarray,
         drawn: np.ndarray | None,
         people: list[dict],
@@ -163,6 +164,7 @@ class Outputs:
 
         Args:
             name: of the picture.
+            source: what the picture was read from.
             picture: (H, W, 3).
             drawn: (H, W, 3), uint8, RGB, if that is saved.
             people: predictions in plain Python types.
@@ -171,7 +173,7 @@ class Outputs:
             OSError: if a file cannot be written.
         """
         if not self._known:
-            self._protect(name)
+            self._protect(source)
             self._claim(name)
         drawing, predictions = self._files(self.video.name if self.video else name)
         if self._results:

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmpose.apis import MMPoseInferencer, inference_topdown
 from mmpose.apis.inferencers.utils import default_det_models
@@ -270,6 +271,13 @@ class TestPictures:
         with pytest.raises(ValueError, match='would replace'):
             next(inferencer(iter([folder / 'a.jpg']), vis_out_dir=folder))
 
+    def test_an_array_of_a_stream_is_no_file_to_protect(
+        self, inferencer, picture, tmp_path, monkeypatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        next(inferencer(iter([picture]), vis_out_dir='.'))
+        assert names_in(tmp_path) == ['000000.jpg']
+
 
 class TestResults:
     """``results.json``. pycocotools and our own reader are the oracles."""
@@ -519,6 +527,12 @@ class TestModel:
             for each in (inferencer, not_flipping)
         )
         assert np.abs(flipped.keypoint_scores - plain.keypoint_scores).max() > 0
+
+    def test_a_checkpoint_without_meta(self, config, network, tmp_path):
+        file = tmp_path / 'bare.pth'
+        torch.save(dict(state_dict=network.state_dict(), meta=None), file)
+        model = TopdownInferencer(config, file, 'cpu', det_model='none').model
+        assert model.dataset_meta['num_keypoints'] == 17
 
     @pytest.mark.parametrize(
         ('change', 'kwargs', 'error', 'message'),
