@@ -149,8 +149,14 @@ def read_log(path: str | Path) -> TrainingLog:
         FileNotFoundError: if there is no such file, or no log in the folder.
         ValueError: if it is not the log of a training by MMEngine.
     """
-    log = TrainingLog([], {})
-    for file in _log_files(Path(path)):
+    path, log = Path(path), TrainingLog([], {})
+    files = [path] if path.is_file() else sorted(path.glob('*/vis_data/scalars.json'))
+    if not files:
+        raise FileNotFoundError(
+            f'log not found: {path} is neither a scalars.json nor a work dir with '
+            '*/vis_data/scalars.json in it'
+        )
+    for file in files:  # the oldest run first
         entries = _log_entries(file)
         begin = next((_time(entry) for entry in entries if 'loss' in entry), None)
         if begin is not None:
@@ -172,19 +178,6 @@ def read_log(path: str | Path) -> TrainingLog:
 
 def _time(entry: dict) -> int:
     return entry.get('epoch', entry['step'])
-
-
-def _log_files(path: Path) -> list[Path]:
-    """The logs of all runs, oldest first."""
-    if path.is_file():
-        return [path]
-    files = sorted(path.glob('*/vis_data/scalars.json'))
-    if not files:
-        raise FileNotFoundError(
-            f'log not found: {path} is neither a scalars.json nor a work dir with '
-            '*/vis_data/scalars.json in it'
-        )
-    return files
 
 
 def _log_entries(file: Path) -> list[dict]:
@@ -252,8 +245,14 @@ def predict(cfg: Config, checkpoint: str | Path) -> Predictions:
 
     Raises:
         FileNotFoundError: if a file of the data is missing.
-        ValueError: if the weights do not fit, or no joint is annotated.
+        ValueError: if there is no validation, the weights do not fit, or no joint is
+            annotated.
     """
+    if not cfg.get('val_dataloader'):
+        raise ValueError(
+            'the config has no val_dataloader, as after --no-validate. Name a config '
+            'that has one with --config.'
+        )
     cfg = copy.deepcopy(cfg)
     init_default_scope(cfg.get('default_scope', 'mmpose'))
     use_gt_boxes(cfg, 'val')

@@ -100,6 +100,13 @@ def test_mpii_counts_pixels_from_one(config, seen):
     assert not found.precision
 
 
+def test_a_run_without_validation_has_no_predictions(config):
+    cfg = config('coco')
+    cfg.val_dataloader = cfg.val_evaluator = None  # as tools/train.py --no-validate
+    with pytest.raises(ValueError, match='no val_dataloader'):
+        report.predict(cfg, 'checkpoint.pth')
+
+
 @pytest.fixture
 def person(tmp_path):
     """Two joints at one place, found at another, in a grey picture."""

@@ -294,7 +294,8 @@ def table(results: Sequence[dict]) -> str:
 
 
 def describe_machine() -> dict[str, str]:
-    found = re.search(r'model name\s*:\s*(.+)', Path('/proc/cpuinfo').read_text())
+    info = Path('/proc/cpuinfo')  # of Linux
+    found = info.exists() and re.search(r'model name\s*:\s*(.+)', info.read_text())
     cpu = found[1] if found else platform.machine()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
     versions = {x.name: x.version for x in metadata.distributions()}

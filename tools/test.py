@@ -73,10 +73,10 @@ def build_config(args: argparse.Namespace) -> Config:
         cfg.test_evaluator = [*data_files.evaluators(cfg, 'test'), dump]
     if is_exported(args.checkpoint):
         cfg.model = use_exported(cfg.model, args.checkpoint)
-    launch.limit_waiting(cfg)
     if args.launcher != 'none' and args.show_dir:
         launch.draw_in_all_processes(cfg)
     check.check(cfg, ['test'], data=launch.rank(args.launcher) == 0)
+    launch.limit_waiting(cfg)
     return cfg
 
 
@@ -86,7 +86,7 @@ def analyze_bad_cases(cfg: Config, show: bool, wait_time: float) -> None:
     The measure is the mean squared error of the coordinates, as the head weights it, or
     the test's metric if the hook's ``metric_type`` is ``'accuracy'``.
     """
-    hook = cfg.get('default_hooks', {}).get('badcase')
+    hook = (cfg.get('default_hooks') or {}).get('badcase')
     if hook is None:
         raise ValueError(
             '--badcase needs a `default_hooks.badcase` in the config: '

@@ -81,8 +81,8 @@ def build_config(args: argparse.Namespace) -> Config:
         cfg.load_from = args.resume
     elif cfg.get('load_from'):
         read_checkpoint(cfg.load_from)  # an error in one line
-    launch.limit_waiting(cfg)
     check.check(cfg, ['train', 'val'], data=launch.rank(args.launcher) == 0)
+    launch.limit_waiting(cfg)
     return cfg
 
 

@@ -77,9 +77,17 @@ class Tracker:
 
     Args:
         sigmas: (K,) of OKS, ``dataset_meta['sigmas']``.
+
+    Raises:
+        ValueError: there are none, as in MMPose's data sets of faces.
     """
 
     def __init__(self, sigmas: Sequence[float]) -> None:
+        if not len(sigmas):
+            raise ValueError(
+                'tracking compares people by OKS and expects a sigma for each keypoint '
+                'in the metainfo of the data set, got none'
+            )
         self.sigmas = np.asarray(sigmas)  # a list in published checkpoints
         self._tracks: list[_Track] = []
         self._ids = count(1)

@@ -172,7 +172,7 @@ def _numbers(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
         random = cfg.get('randomness') or {}
         parts |= {
             'train_cfg': cfg.get('train_cfg'),
-            'default_hooks.logger': cfg.get('default_hooks', {}).get('logger'),
+            'default_hooks.logger': (cfg.get('default_hooks') or {}).get('logger'),
             'optim_wrapper.optimizer': wrapper.get('optimizer'),
             'optim_wrapper.clip_grad': wrapper.get('clip_grad'),
             'randomness': {n: v for n, v in random.items() if v is not None},
@@ -193,7 +193,7 @@ def _numbers(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
 
 def _best(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
     """A ``save_best`` that the validation does not compute."""
-    hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     best = hook.get('save_best')
     metrics = evaluators(cfg, 'val')
     if 'val' not in splits or not best or best == 'auto':

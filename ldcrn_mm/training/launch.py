@@ -131,7 +131,7 @@ def use_scaled_lr(cfg: Config) -> None:
     Raises:
         ValueError: the config does not say which batch size its learning rate is for.
     """
-    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise ValueError(
             '--auto-scale-lr needs the batch size that the learning rate of the '
             'config is for: auto_scale_lr = dict(base_batch_size=...).'

@@ -180,7 +180,7 @@ def read_config(args: argparse.Namespace) -> Config:
 
 def _draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
     """Turns on MMPose's drawing while validating and testing."""
-    hook = cfg.get('default_hooks', {}).get('visualization')
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
         raise ValueError(
             '--show and --show-dir need a `default_hooks.visualization` in the '
@@ -193,7 +193,7 @@ def _draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
         interval=args.interval,
         wait_time=args.wait_time,
     )
-    for backend in cfg.get('visualizer', {}).get('vis_backends', []):
+    for backend in (cfg.get('visualizer') or {}).get('vis_backends') or []:
         if args.show_dir and type_name(backend) == 'LocalVisBackend':
             backend.img_save_dir = join('..', args.show_dir)  # while validating
 

@@ -87,6 +87,11 @@ def test_the_filter_is_the_formula_of_the_paper():
     np.testing.assert_allclose(found, expected)
 
 
+def test_data_without_sigmas():
+    with pytest.raises(ValueError, match='sigma for each keypoint'):
+        Tracker([])
+
+
 def test_nobody_in_a_frame():
     found, smooth = update(Tracker(SIGMAS), [], 0)
     assert (found.shape, smooth.shape) == ((0,), (0, 5, 2))

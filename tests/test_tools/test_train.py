@@ -111,6 +111,7 @@ def test_a_download_cannot_run_code(tool, tiny_config, tmp_path, monkeypatch):
         (['--cfg-options', 'load_from=x/epoch_3.pth'], 'file not found: x/epoch_3.pth'),
         (['--cfg-options', 'load_from=ldcrn_mm://nobody'], "'nobody'"),
         (['--cfg-options', 'files.data_root=data/mine'], 'changes nothing'),
+        (['--cfg-options', 'train_dataloader.num_workers=two'], "number .*'two'"),
         (
             ['--cfg-options', 'train_dataloader.dataset.data_root=nowhere'],
             'files are missing:\n  nowhere/annotations.json',

@@ -117,6 +117,7 @@ def test_a_misspelt_name_of_a_setting(problems, lines, name):
         "_base_.train_dataloader.dataset = dict(type='RepeatDataset', times=2, "
         'dataset=_base_.train_dataloader.dataset)',
         'val_cfg = val_dataloader = val_evaluator = None',
+        'default_hooks = None',
     ],
 )
 def test_what_is_right(problems, lines):

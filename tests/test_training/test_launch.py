@@ -185,8 +185,9 @@ def test_the_learning_rate_is_scaled_from_the_batch_size_of_the_config():
     cfg = Config(dict(auto_scale_lr=dict(base_batch_size=128)))
     launch.use_scaled_lr(cfg)
     assert cfg.auto_scale_lr == dict(base_batch_size=128, enable=True)
-    with pytest.raises(ValueError, match='base_batch_size'):
-        launch.use_scaled_lr(Config(dict()))
+    for without in (dict(), dict(auto_scale_lr=None)):
+        with pytest.raises(ValueError, match='base_batch_size'):
+            launch.use_scaled_lr(Config(without))
 
 
 @pytest.mark.parametrize(

@@ -200,8 +200,9 @@ def test_predictions_are_drawn_in_a_window_or_a_folder(
     assert 'img_save_dir' not in tensorboard
 
 
-def test_drawing_needs_its_hook(read, tmp_path):
-    (tmp_path / 'some.py').write_text('default_hooks = dict()')
+@pytest.mark.parametrize('hooks', ['dict()', 'None'])
+def test_drawing_needs_its_hook(read, tmp_path, hooks):
+    (tmp_path / 'some.py').write_text(f'default_hooks = {hooks}')
     with pytest.raises(ValueError, match=r'default_hooks\.visualization'):
         read('--show')
 
