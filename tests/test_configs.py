@@ -436,7 +436,7 @@ def test_everyday_people_are_learned_after_lsp_extended_and_beside_it():
     assert Path(second.load_from) == Path('work_dirs', first, last)
     test = second.test_dataloader.dataset
     assert test.data_root == config(first).test_dataloader.dataset.data_root
-    assert test.pipeline[1].padding == 1
+    assert test.pipeline[1].padding == 1.25  # as detectors draw boxes, for inference
     assert second.test_evaluator == config(first).test_evaluator
     sport, everyday = second.train_dataloader.dataset.datasets
     assert sport.data_root == config(first).train_dataloader.dataset.data_root
