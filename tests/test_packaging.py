@@ -23,6 +23,8 @@ RELEASE = f'mmpose_ldcrn-{ldcrn_mm.__version__}'
 def sources(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     """The files of the checkout, where building leaves no traces in it."""
     folder = copy_sources(root, tmp_path_factory.mktemp('packaging') / 'sources')
+    for file in (folder / WEIGHTS).parent.glob('*.pth'):
+        file.unlink()  # large, and compressed in every wheel
     # A build has to pass over what running the tools leaves behind.
     (folder / 'configs' / '__pycache__').mkdir()
     (folder / 'configs' / '__pycache__' / 'ldcrn_coco.cpython-311.pyc').touch()
@@ -125,6 +127,7 @@ def test_requirements_name_all_but_mmpose_and_admit_the_pins(
     assert all('>=' in str(requirement.specifier) for requirement in extras)
 
 
+@pytest.mark.slow
 def test_an_install_keeps_other_distributions_of_a_module(
     copied: Path, tmp_path: Path, wheel: Path
 ) -> None:
@@ -144,6 +147,7 @@ def test_an_install_keeps_other_distributions_of_a_module(
 # --- editable ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_editable_install_links_to_the_checkout(
     copied: Path, wheel: Path, tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ def test_unknown_options_are_refused_with_the_usage(root):
     assert 'bash tools/quickstart.sh [FOLDER]' in result.stderr
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_ends_it_with_the_reason(root, tmp_path):
     (tmp_path / 'photo').write_bytes(b'not a folder')
     result = quickstart(root, tmp_path)
