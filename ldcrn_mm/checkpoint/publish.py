@@ -197,7 +197,7 @@ def _describe(
 def _config(settings: Config) -> str:
     """Path of the config as metafiles have it, from ``configs`` on."""
     path = Path(settings.filename or UNKNOWN)
-    below = re.search('.*/(configs/.+)', path.as_posix())
+    below = re.search('(?:.*/|^)(configs/.+)', path.as_posix())
     return below[1] if below else path.name
 
 

@@ -185,7 +185,7 @@ def test_a_tensor_takes_no_more_of_the_file_than_it_needs(published, training):
     assert content_of(result)['state_dict']['b.weight'].tolist() == [3, 4, 5]
 
 
-def test_card_and_metafile_entry(published, training, config, tmp_path):
+def test_card_and_metafile_entry(published, training, config, tmp_path, monkeypatch):
     metrics = {3: {'coco/AP': 0.52, 'coco/AP .5': 0.8}, 4: {'coco/AP': 0.9}}
     result = published(config=config, validations=metrics, dtype='fp16')
     (entry,) = yaml.safe_load(result.metafile)
@@ -225,6 +225,9 @@ def test_card_and_metafile_entry(published, training, config, tmp_path):
     other = published(config=config, validations={4: {'coco/AP': 0.9}})
     assert 'Validation, before any rounding to fp16: unknown' in other.card
     assert yaml.safe_load(other.metafile)[0]['Results'] is None
+    monkeypatch.chdir(config.parents[2])  # as from a checkout
+    near = published(config=config.relative_to(Path.cwd()))
+    assert yaml.safe_load(near.metafile)[0]['Config'] == entry['Config']
 
 
 @pytest.mark.parametrize(
