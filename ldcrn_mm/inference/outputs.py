@@ -142,7 +142,8 @@ class Outputs:
         """
         taken = [self._owners.get(realpath(f), '') for f in self._files(name) if f]
         results = [owner for owner in taken if owner.startswith('those of')]
-        if any(path_of(owner).name != path_of(name).name for owner in results):
+        names = (path_of(owner.removeprefix('those of ')).name for owner in results)
+        if any(other != path_of(name).name for other in names):
             self._full.add(name)
         for file in filter(None, self._files(name)):
             if owner := self._owners.get(realpath(file)):

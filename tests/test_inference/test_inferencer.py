@@ -234,6 +234,12 @@ class TestPictures:
         names = ['a.bmp.jpg', 'a.jpg.jpg', 'a.png']
         assert names_in(tmp_path / 'out/visualizations') == names
 
+    def test_a_picture_given_twice(self, inferencer, folder, tmp_path, monkeypatch):
+        monkeypatch.chdir(folder)
+        for twice in (['a.jpg', 'a.jpg'], ['a.jpg', folder / 'a.jpg']):
+            with pytest.raises(ValueError, match='would replace those of'):
+                inferencer(twice, out_dir=tmp_path / 'out')
+
     def test_results_never_replace_an_input(self, inferencer, folder, video, tmp_path):
         visualizations = tmp_path / 'out/visualizations'
         visualizations.parent.mkdir()
@@ -568,6 +574,25 @@ class TestModel:
         export_network(inferencer.model, other, (96, 128))
         with pytest.raises(ValueError, match='takes images of 96x128'):
             TopdownInferencer(config, other)
+
+    def test_what_a_config_may_lack(self, config, checkpoint, picture, inferencer):
+        cfg = Config.fromfile(config)
+        cfg.test_dataloader = cfg.visualizer = None
+        sparse = TopdownInferencer(cfg, checkpoint, 'cpu', det_model='none')
+        expected = drawn(inferencer, picture)
+        np.testing.assert_array_equal(drawn(sparse, picture), expected)
+
+    def test_drawings_do_not_go_to_the_logs(
+        self, config, checkpoint, picture, tmp_path
+    ):
+        cfg = Config.fromfile(config)
+        cfg.visualizer.vis_backends[0].save_dir = str(tmp_path / 'logs')
+        run(
+            TopdownInferencer(cfg, checkpoint, 'cpu', det_model='none'),
+            picture,
+            return_vis=True,
+        )
+        assert not (tmp_path / 'logs').exists()
 
 
 class TestTracking:
