@@ -29,6 +29,7 @@ from torch import nn
 
 from ..checkpoint import load_weights, read_checkpoint, weights_only, zoo
 from ..deploy import is_exported, use_exported
+from ..training.check import check_inference
 from ..training.data_files import inference_dataset
 from .boxes import boxes_per_picture, check_boxes
 from .detector import WHOLE_PICTURE, Detector, default_detector, open_detector
@@ -188,6 +189,7 @@ class TopdownInferencer(Pose2DInferencer):
             model = MODELS.build(cfg.model)
             load_weights(model, checkpoint, weights)
             meta = checkpoint.get('meta') or {}
+        check_inference(cfg, keypoints=not meta.get('dataset_meta'))
         model.cfg = cfg
         model.dataset_meta = meta.get('dataset_meta') or dataset_meta_from_config(
             cfg, 'test'

@@ -183,7 +183,9 @@ class Outputs:
                 path = path.with_stem(f'{Path(self.video.name).stem}_{path.stem}')
             self._results.add(path.name, picture.shape[1::-1], people)
         if self.video:
-            self._frames.append(dict(frame_id=len(self._frames), instances=people))
+            if predictions:  # else a camera would fill the memory
+                frame = dict(frame_id=len(self._frames), instances=people)
+                self._frames.append(frame)
             if drawing:
                 self._write_frame(drawing, drawn)
             return

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tracemalloc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from ldcrn_mm.inference import (
     open_inputs,
     read_boxes,
 )
+from ldcrn_mm.inference.outputs import Outputs
 from ldcrn_mm.inference.tracking import Tracker
 
 BOXES = np.array(
@@ -430,6 +432,16 @@ class TestVideos:
         with pytest.raises(OSError, match='cannot write'):
             run(inferencer, video, vis_out_dir=tmp_path / 'out')
 
+    def test_a_camera_does_not_fill_the_memory(self, video):
+        class People(list):
+            pass
+
+        outputs, people = Outputs(Video(str(video)), None, None), People()
+        alive = weakref.ref(people)
+        outputs.add('0.jpg', 'webcam', np.zeros((2, 2, 3), np.uint8), None, people)
+        del people
+        assert alive() is None
+
     def test_progress(self, inferencer, video, folder, monkeypatch, capsys):
         monkeypatch.setattr(inferencer, 'show_progress', True)
         for given in (video, folder):
@@ -545,6 +557,10 @@ class TestModel:
         [
             ({'model.head.out_channels': 16}, {}, ValueError, 'of another shape'),
             ({'data_mode': 'bottomup'}, {}, ValueError, "data_mode='topdown'"),
+            (
+                {'test_dataloader.dataset.pipeline.2.input_size': (96, 128)},
+                *({}, ValueError, r'pipeline\.2\.input_size'),
+            ),
             ({}, dict(model='nowhere.py'), FileNotFoundError, 'no config `nowhere'),
             ({}, dict(model='some.pth'), ValueError, 'is no config'),
             ({}, dict(weights='nowhere.pth'), FileNotFoundError, r'nowhere\.pth'),
