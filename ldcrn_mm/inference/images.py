@@ -41,9 +41,9 @@ def people_of_dataset(
         DATASETS.build({**part, 'pipeline': pipeline})
         for _, part in datasets_of(cfg, split)
     ]
+    if not any(map(len, parts)):
+        raise ValueError(f'{split}_dataloader has no people: its dataset is empty.')
     people = ConcatDataset(parts)
-    if not len(people):
-        raise ValueError(f'The dataset of {split}_dataloader is empty.')
     chosen = np.linspace(0, len(people) - 1, min(count, len(people))).round()
     return _normalised(model, [people[int(i)] for i in chosen])
 

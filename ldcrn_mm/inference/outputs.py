@@ -198,7 +198,7 @@ class Outputs:
         """Completes the files of a video and the file of all results."""
         if self._writer:
             self._writer.release()
-        if self.video and self.pred_dir:
+        if self._frames:
             _dump(self._frames, self._files(self.video.name)[1])
         if self._results:
             self._results.write()

@@ -74,6 +74,13 @@ def test_people_are_not_augmented_and_of_the_size_wanted(with_people, network):
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
+def test_no_people(small_config, network):
+    config = small_config.copy()
+    config.train_dataloader = None
+    with pytest.raises(ValueError, match='train_dataloader'):
+        people_of_dataset(config, network, 'train', 3)
+
+
 def test_pictures_are_those_of_mmpose(small_config, network, folder, monkeypatch):
     seen = []
 

@@ -427,6 +427,13 @@ class TestVideos:
         frames, _ = frames_of(tmp_path / 'visualizations/walk.mp4')
         assert [frame.shape for frame in frames] == 3 * [(240, 160, 3)]
 
+    def test_an_error_in_the_first_frame_leaves_no_file(
+        self, inferencer, video, tmp_path
+    ):
+        with pytest.raises(ValueError, match='5,5,5,9'):
+            run(inferencer, video, bboxes=[[5, 5, 5, 9]], out_dir=tmp_path / 'out')
+        assert not (tmp_path / 'out').exists()
+
     def test_a_video_that_cannot_be_written(self, inferencer, video, tmp_path):
         (tmp_path / 'out/walk.mp4').mkdir(parents=True)
         with pytest.raises(OSError, match='cannot write'):
