@@ -152,6 +152,8 @@ def _keypoints(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
         return  # for poses in 3D `out_channels` is 3
     maps = 3 if decoder.get('heatmap_type') == 'combined' else 1
     name = 'out_channels' if 'out_channels' in head else 'num_joints'
+    if 'output_keypoint_indices' in (cfg.model.get('test_cfg') or {}):
+        splits = [split for split in splits if split == 'train']  # others get a part
     try:
         counts = [*chain(*(_counted(cfg, split) for split in splits))]
     except ValueError as error:
