@@ -68,9 +68,9 @@ def small_config(
 ) -> Config:
     """The COCO recipe with the tiny network and images of 48x64."""
     file = tmp_path_factory.mktemp('config') / 'tiny.py'
-    validation = 'val_dataloader = dict(dataset=dict(pipeline=val_pipeline))'
+    test = 'test_dataloader = dict(dataset=dict(pipeline=val_pipeline))'
     base = f"_base_ = '{ROOT}/configs/ldcrn_coco.py'"
-    file.write_text('\n'.join([base, tiny_model, small_images, validation]))
+    file.write_text('\n'.join([base, tiny_model, small_images, test]))
     return Config.fromfile(file)
 
 

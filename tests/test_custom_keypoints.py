@@ -55,6 +55,9 @@ def test_the_page_works(cfg):
         assert name.startswith('head.final_layer') or torch.equal(weights[name], value)
     assert weights['head.final_layer.weight'].shape == (5, 32, 1, 1)
 
+    for split in ('train', 'val', 'test'):  # boxes around the body need a margin
+        steps = cfg[f'{split}_dataloader'].dataset.pipeline
+        assert [step.padding for step in steps if 'padding' in step] == [1.25]
     train = DATASETS.build(cfg.train_dataloader.dataset)
     assert train.metainfo['flip_indices'] == [0, 2, 1, 4, 3]
     batch = model.data_preprocessor(pseudo_collate([train[0], train[1]]), True)

@@ -16,7 +16,8 @@ from mmpose.models.pose_estimators.base import BasePoseEstimator
 from torch import Tensor, nn
 
 from ..checkpoint.files import write_whole
-from ..training.data_files import datasets as datasets_of
+from ..training.check import check_inference
+from ..training.data_files import inference_dataset
 from .decoding import HeatmapDecoder
 from .runtime import DECODED_OUTPUTS, PRECISION_KEY, Runtime
 
@@ -120,7 +121,7 @@ def write_predictor(cfg: Config, model: BasePoseEstimator, network: Path) -> Pat
     """Writes a script beside an ``.onnx`` file that needs none of OpenMMLab.
 
     Args:
-        cfg: config of the estimator, with the validation pipeline.
+        cfg: config of the estimator, with the test pipeline.
         model: the estimator.
         network: the exported file.
 
@@ -132,7 +133,9 @@ def write_predictor(cfg: Config, model: BasePoseEstimator, network: Path) -> Pat
     """
     codec = model.head.decoder
     HeatmapDecoder.of_codec(codec)
-    ((_, dataset),) = datasets_of(cfg, 'val')
+    dataset = inference_dataset(cfg)
+    cfg = Config({**cfg, 'test_dataloader': dict(dataset=dataset)})
+    check_inference(cfg)
     steps = {step.type.rpartition('.')[2]: step for step in dataset.pipeline}
     flip_mode = model.test_cfg.get('flip_mode', 'heatmap')
     known = ['LoadImage', 'GetBBoxCenterScale', 'TopdownAffine', 'PackPoseInputs']
@@ -140,7 +143,7 @@ def write_predictor(cfg: Config, model: BasePoseEstimator, network: Path) -> Pat
         raise ValueError(f'its steps are {", ".join(known)} without use_udp')
     if flip_mode != 'heatmap':
         raise ValueError(f"its flip_mode is 'heatmap', but the config's {flip_mode!r}")
-    meta, normalise = dataset_meta_from_config(cfg, 'val'), model.data_preprocessor
+    meta, normalise = dataset_meta_from_config(cfg, 'test'), model.data_preprocessor
     settings = dict(
         model=network.name,
         keypoints=[name for _, name in sorted(meta['keypoint_id2name'].items())],

@@ -9,6 +9,7 @@ copy this file together with the network. From Python: ``Predictor()(image, boxe
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -149,6 +150,14 @@ def summit(heatmap: np.ndarray, x: int, y: int) -> np.ndarray:
     return -np.linalg.solve(curvature, slope)
 
 
+def box(text: str) -> list[float]:
+    """Corners of a box that is not empty."""
+    x1, y1, x2, y2 = map(float, text.split(','))
+    if not (x1 < x2 and y1 < y2):
+        raise ValueError
+    return [x1, y1, x2, y2]
+
+
 def main() -> None:
     """Prints the keypoints of the people in a picture."""
     parser = argparse.ArgumentParser(
@@ -156,14 +165,16 @@ def main() -> None:
     )
     parser.add_argument('picture')
     parser.add_argument('--model', help='the network (the one beside this file)')
-    parser.add_argument('--boxes', nargs='+', metavar='X1,Y1,X2,Y2', help='of people')
+    corners = dict(nargs='+', type=box, metavar='X1,Y1,X2,Y2')
+    parser.add_argument('--boxes', **corners, help='of people')
     parser.add_argument('--flip-test', action='store_true')
-    args = parser.parse_args()
+    # The space keeps a box that begins with a minus from being taken for an option.
+    words = [f' {w}' if re.match(r'-[\d.]+,', w) else w for w in sys.argv[1:]]
+    args = parser.parse_args(words)
     image = cv2.imread(args.picture)
     if image is None:
         sys.exit(f'OpenCV cannot read the picture {args.picture}')
-    boxes = args.boxes and [[float(n) for n in box.split(',')] for box in args.boxes]
-    found = Predictor(args.model, args.flip_test)(image, boxes)
+    found = Predictor(args.model, args.flip_test)(image, args.boxes)
     names = SETTINGS['keypoints']
     people = [
         {n: [*xy, score] for n, xy, score in zip(names, keypoints.tolist(), scores)}

@@ -1,4 +1,4 @@
-"""Images as the network sees them, from the validation pipeline of a config."""
+"""Images as the network sees them, from the test pipeline of a config."""
 
 import copy
 from itertools import islice
@@ -12,6 +12,7 @@ from mmpose.registry import DATASETS
 from torch import Tensor
 
 from ..training.data_files import datasets as datasets_of
+from ..training.data_files import inference_dataset
 from .inputs import open_inputs, read_picture
 
 Size = tuple[int, int] | None
@@ -23,7 +24,7 @@ def people_of_dataset(
     """People of a dataset, evenly spread over it, without augmentation.
 
     Args:
-        cfg: config with the dataset and the validation pipeline.
+        cfg: config with the dataset and the test pipeline.
         model: the estimator whose preprocessor normalises.
         split: ``'train'``, ``'val'`` or ``'test'``.
         count: number of people, at most.
@@ -40,9 +41,9 @@ def people_of_dataset(
         DATASETS.build({**part, 'pipeline': pipeline})
         for _, part in datasets_of(cfg, split)
     ]
+    if not any(map(len, parts)):
+        raise ValueError(f'{split}_dataloader has no people: its dataset is empty.')
     people = ConcatDataset(parts)
-    if not len(people):
-        raise ValueError(f'The dataset of {split}_dataloader is empty.')
     chosen = np.linspace(0, len(people) - 1, min(count, len(people))).round()
     return _normalised(model, [people[int(i)] for i in chosen])
 
@@ -69,8 +70,7 @@ def _normalised(model: BasePoseEstimator, samples: list[dict]) -> Tensor:
 
 def _pipeline(cfg: Config, size: Size) -> list[dict]:
     init_default_scope(cfg.get('default_scope', 'mmpose'))
-    (_, dataset), *_ = datasets_of(cfg, 'val')
-    pipeline = copy.deepcopy(dataset.pipeline)
+    pipeline = copy.deepcopy(inference_dataset(cfg).pipeline)
     for step in pipeline:
         if size and 'input_size' in step:
             step.input_size = size

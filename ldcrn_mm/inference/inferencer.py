@@ -17,6 +17,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.structures import InstanceData, PixelData
+from mmengine.visualization import Visualizer
 from mmpose.apis import Pose2DInferencer
 from mmpose.apis.inference import dataset_meta_from_config
 from mmpose.evaluation.functional import nms
@@ -28,6 +29,8 @@ from torch import nn
 
 from ..checkpoint import load_weights, read_checkpoint, weights_only, zoo
 from ..deploy import is_exported, use_exported
+from ..training.check import check_inference
+from ..training.data_files import inference_dataset
 from .boxes import boxes_per_picture, check_boxes
 from .detector import WHOLE_PICTURE, Detector, default_detector, open_detector
 from .inputs import (
@@ -177,6 +180,7 @@ class TopdownInferencer(Pose2DInferencer):
             )
         if not weights:
             raise ValueError('The model needs a checkpoint: `weights` is missing.')
+        cfg.test_dataloader = dict(dataset=inference_dataset(cfg))
         meta = {}
         if is_exported(weights):
             model = MODELS.build(use_exported(cfg.model, weights))
@@ -185,6 +189,7 @@ class TopdownInferencer(Pose2DInferencer):
             model = MODELS.build(cfg.model)
             load_weights(model, checkpoint, weights)
             meta = checkpoint.get('meta') or {}
+        check_inference(cfg, keypoints=not meta.get('dataset_meta'))
         model.cfg = cfg
         model.dataset_meta = meta.get('dataset_meta') or dataset_meta_from_config(
             cfg, 'test'
@@ -193,6 +198,12 @@ class TopdownInferencer(Pose2DInferencer):
             return model.to(device).eval()
         except (AssertionError, RuntimeError) as error:
             raise ValueError(f'The device {device} cannot be used: {error}') from error
+
+    def _init_visualizer(self, cfg: Config) -> Visualizer:
+        """The config's, or MMPose's, which sends nothing to the logs of trainings."""
+        settings = cfg.get('visualizer') or dict(type='PoseLocalVisualizer')
+        cfg.visualizer = dict(settings, vis_backends=[])
+        return super()._init_visualizer(cfg)
 
     def _init_collate(self, cfg: Config) -> Callable:
         """MMEngine's default, without its warning about MMPose's registries."""

@@ -142,7 +142,8 @@ class Outputs:
         """
         taken = [self._owners.get(realpath(f), '') for f in self._files(name) if f]
         results = [owner for owner in taken if owner.startswith('those of')]
-        if any(path_of(owner).name != path_of(name).name for owner in results):
+        names = (path_of(owner.removeprefix('those of ')).name for owner in results)
+        if any(other != path_of(name).name for other in names):
             self._full.add(name)
         for file in filter(None, self._files(name)):
             if owner := self._owners.get(realpath(file)):
@@ -182,7 +183,9 @@ class Outputs:
                 path = path.with_stem(f'{Path(self.video.name).stem}_{path.stem}')
             self._results.add(path.name, picture.shape[1::-1], people)
         if self.video:
-            self._frames.append(dict(frame_id=len(self._frames), instances=people))
+            if predictions:  # else a camera would fill the memory
+                frame = dict(frame_id=len(self._frames), instances=people)
+                self._frames.append(frame)
             if drawing:
                 self._write_frame(drawing, drawn)
             return
@@ -195,7 +198,7 @@ class Outputs:
         """Completes the files of a video and the file of all results."""
         if self._writer:
             self._writer.release()
-        if self.video and self.pred_dir:
+        if self._frames:
             _dump(self._frames, self._files(self.video.name)[1])
         if self._results:
             self._results.write()

@@ -57,7 +57,8 @@ def predict(
         det_model: detector, by default MMPose's for people. ``'none'`` takes the whole
             picture for one person.
         det_weights: its checkpoint.
-        draw: file for the drawn picture (.jpg or .png), or folder for several.
+        draw: file for the drawn picture (.jpg or .png), or folder for several pictures
+            or a video.
         **options: of :meth:`TopdownInferencer.__call__`, such as ``bboxes``.
 
     Returns:
@@ -74,10 +75,15 @@ def predict(
     )
     if isinstance(opened, Video) and opened.num_frames is None:
         raise ValueError('predict needs an end. Iterate over a TopdownInferencer.')
+    suffix = '' if draw is None else Path(draw).suffix.lower()
     if draw is not None and not one:
+        if suffix in ('.jpg', '.jpeg', '.png', '.mp4'):
+            raise ValueError(
+                f'draw must be a folder for several pictures or a video, got {draw}'
+            )
         options['vis_out_dir'] = draw
     elif draw is not None:
-        if Path(draw).suffix.lower() not in ('.jpg', '.jpeg', '.png'):
+        if suffix not in ('.jpg', '.jpeg', '.png'):
             raise ValueError(f'draw must end in .jpg or .png, got {draw}')
         if not isinstance(inputs, np.ndarray) and realpath(draw) == realpath(inputs):
             raise ValueError(f'The drawing would replace the input {inputs}.')

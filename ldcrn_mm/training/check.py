@@ -56,6 +56,21 @@ def check(cfg: Config, splits: Sequence[str], data: bool = True) -> None:
         )
 
 
+def check_inference(cfg: Config, keypoints: bool = True) -> None:
+    """Refuses a config whose test pipeline is not that of the network.
+
+    Args:
+        cfg: the config, with a ``test_dataloader``.
+        keypoints: whether the test data set names the network's keypoints.
+
+    Raises:
+        ValueError: a size or the number of keypoints differs.
+    """
+    counts = _keypoints(cfg, ['test']) if keypoints else ()
+    if problems := [*_sizes(cfg, ['test']), *counts]:
+        raise ValueError(' '.join(problems))
+
+
 def survey(cfg: Config, splits: Sequence[str]) -> tuple[dict[str, Counter], list[str]]:
     """What the annotation files hold, by config key, and what is wrong with them."""
     counts: dict[str, Counter] = {}
@@ -137,6 +152,8 @@ def _keypoints(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
         return  # for poses in 3D `out_channels` is 3
     maps = 3 if decoder.get('heatmap_type') == 'combined' else 1
     name = 'out_channels' if 'out_channels' in head else 'num_joints'
+    if 'output_keypoint_indices' in (cfg.model.get('test_cfg') or {}):
+        splits = [split for split in splits if split == 'train']  # others get a part
     try:
         counts = [*chain(*(_counted(cfg, split) for split in splits))]
     except ValueError as error:

@@ -75,6 +75,27 @@ def datasets(cfg: Config, split: str) -> Iterator[tuple[str, ConfigDict]]:
         yield from _unwrapped(f'{split}_dataloader.dataset', loader.dataset)
 
 
+def inference_dataset(cfg: Config) -> ConfigDict:
+    """The data set whose pipeline leads from a picture and a box to the network.
+
+    That of ``test_dataloader``, as in MMPose's inference API, or of ``val_dataloader``
+    in a config that does not test.
+
+    Raises:
+        ValueError: there is no pipeline.
+    """
+    for split in ('test', 'val'):
+        if loader := cfg.get(f'{split}_dataloader'):
+            parts = (part for _, part in datasets(cfg, split))
+            for dataset in (loader.dataset, *parts):
+                if dataset.get('pipeline'):
+                    return dataset
+    raise ValueError(
+        'Expected a `pipeline` in test_dataloader.dataset, the steps from a picture '
+        'and a box to the input of the network, got none.'
+    )
+
+
 def _unwrapped(where: str, dataset: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
     if not isinstance(dataset, dict):
         raise ValueError(f'{where} must be a dict, got {dataset!r:.50}.')

@@ -1,4 +1,4 @@
-"""Images through the validation pipeline, normalised."""
+"""Images through the test pipeline, normalised."""
 
 import json
 
@@ -74,6 +74,13 @@ def test_people_are_not_augmented_and_of_the_size_wanted(with_people, network):
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
+def test_no_people(small_config, network):
+    config = small_config.copy()
+    config.train_dataloader = None
+    with pytest.raises(ValueError, match='train_dataloader'):
+        people_of_dataset(config, network, 'train', 3)
+
+
 def test_pictures_are_those_of_mmpose(small_config, network, folder, monkeypatch):
     seen = []
 
@@ -81,9 +88,7 @@ def test_pictures_are_those_of_mmpose(small_config, network, folder, monkeypatch
         seen.append(inputs)
         return [PoseDataSample()]
 
-    config = small_config.copy()
-    config.test_dataloader.dataset.pipeline = config.val_dataloader.dataset.pipeline
-    for name, value in dict(cfg=config, dataset_meta={}, predict=predict).items():
+    for name, value in dict(cfg=small_config, dataset_meta={}, predict=predict).items():
         monkeypatch.setattr(network, name, value, raising=False)
     for i in (1, 2):
         inference_topdown(network, str(folder / f'{i}.png'))

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tracemalloc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from ldcrn_mm.inference import (
     open_inputs,
     read_boxes,
 )
+from ldcrn_mm.inference.outputs import Outputs
 from ldcrn_mm.inference.tracking import Tracker
 
 BOXES = np.array(
@@ -234,6 +236,12 @@ class TestPictures:
         names = ['a.bmp.jpg', 'a.jpg.jpg', 'a.png']
         assert names_in(tmp_path / 'out/visualizations') == names
 
+    def test_a_picture_given_twice(self, inferencer, folder, tmp_path, monkeypatch):
+        monkeypatch.chdir(folder)
+        for twice in (['a.jpg', 'a.jpg'], ['a.jpg', folder / 'a.jpg']):
+            with pytest.raises(ValueError, match='would replace those of'):
+                inferencer(twice, out_dir=tmp_path / 'out')
+
     def test_results_never_replace_an_input(self, inferencer, folder, video, tmp_path):
         visualizations = tmp_path / 'out/visualizations'
         visualizations.parent.mkdir()
@@ -419,10 +427,27 @@ class TestVideos:
         frames, _ = frames_of(tmp_path / 'visualizations/walk.mp4')
         assert [frame.shape for frame in frames] == 3 * [(240, 160, 3)]
 
+    def test_an_error_in_the_first_frame_leaves_no_file(
+        self, inferencer, video, tmp_path
+    ):
+        with pytest.raises(ValueError, match='5,5,5,9'):
+            run(inferencer, video, bboxes=[[5, 5, 5, 9]], out_dir=tmp_path / 'out')
+        assert not (tmp_path / 'out').exists()
+
     def test_a_video_that_cannot_be_written(self, inferencer, video, tmp_path):
         (tmp_path / 'out/walk.mp4').mkdir(parents=True)
         with pytest.raises(OSError, match='cannot write'):
             run(inferencer, video, vis_out_dir=tmp_path / 'out')
+
+    def test_a_camera_does_not_fill_the_memory(self, video):
+        class People(list):
+            pass
+
+        outputs, people = Outputs(Video(str(video)), None, None), People()
+        alive = weakref.ref(people)
+        outputs.add('0.jpg', 'webcam', np.zeros((2, 2, 3), np.uint8), None, people)
+        del people
+        assert alive() is None
 
     def test_progress(self, inferencer, video, folder, monkeypatch, capsys):
         monkeypatch.setattr(inferencer, 'show_progress', True)
@@ -539,6 +564,10 @@ class TestModel:
         [
             ({'model.head.out_channels': 16}, {}, ValueError, 'of another shape'),
             ({'data_mode': 'bottomup'}, {}, ValueError, "data_mode='topdown'"),
+            (
+                {'test_dataloader.dataset.pipeline.2.input_size': (96, 128)},
+                *({}, ValueError, r'pipeline\.2\.input_size'),
+            ),
             ({}, dict(model='nowhere.py'), FileNotFoundError, 'no config `nowhere'),
             ({}, dict(model='some.pth'), ValueError, 'is no config'),
             ({}, dict(weights='nowhere.pth'), FileNotFoundError, r'nowhere\.pth'),
@@ -568,6 +597,25 @@ class TestModel:
         export_network(inferencer.model, other, (96, 128))
         with pytest.raises(ValueError, match='takes images of 96x128'):
             TopdownInferencer(config, other)
+
+    def test_what_a_config_may_lack(self, config, checkpoint, picture, inferencer):
+        cfg = Config.fromfile(config)
+        cfg.test_dataloader = cfg.visualizer = None
+        sparse = TopdownInferencer(cfg, checkpoint, 'cpu', det_model='none')
+        expected = drawn(inferencer, picture)
+        np.testing.assert_array_equal(drawn(sparse, picture), expected)
+
+    def test_drawings_do_not_go_to_the_logs(
+        self, config, checkpoint, picture, tmp_path
+    ):
+        cfg = Config.fromfile(config)
+        cfg.visualizer.vis_backends[0].save_dir = str(tmp_path / 'logs')
+        run(
+            TopdownInferencer(cfg, checkpoint, 'cpu', det_model='none'),
+            picture,
+            return_vis=True,
+        )
+        assert not (tmp_path / 'logs').exists()
 
 
 class TestTracking:

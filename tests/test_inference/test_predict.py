@@ -67,6 +67,9 @@ def test_drawings(inferencer, folder, options, tmp_path):
     assert (cv2.imread(str(file))[..., ::-1] != drawn).any()
     ldcrn_mm.predict(folder, draw=tmp_path / 'all', **options)
     assert sorted(os.listdir(tmp_path / 'all')) == ['a.jpg', 'b.png']
+    for given in (folder, [folder / 'b.png']):
+        with pytest.raises(ValueError, match='must be a folder'):
+            ldcrn_mm.predict(given, draw=tmp_path / 'one.JPG', **options)
     for name, message in (('b.png', 'replace'), ('b.docx', 'docx'), ('b', r'\.jpg')):
         for picture in (folder / 'b.png', str(folder / 'b.png')):
             with pytest.raises(ValueError, match=message):

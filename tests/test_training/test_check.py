@@ -147,6 +147,13 @@ def test_keypoints_that_are_converted(problems, lines, count):
     assert not count or f'out_channels is 17, but must be {count}' in found[0]
 
 
+def test_a_part_of_the_keypoints_is_returned(problems):
+    settings = {'model.head.out_channels': 19}
+    settings['model.test_cfg.output_keypoint_indices'] = [*range(17)]
+    assert not problems(settings, splits=('val', 'test'))
+    assert len(problems(settings)) == 1
+
+
 def test_combined_heatmaps_have_three_maps_for_each_keypoint(problems):
     udp = dict(type='UDPHeatmap', heatmap_type='combined')
     changes = {f'model.head.decoder.{name}': value for name, value in udp.items()}

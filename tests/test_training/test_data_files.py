@@ -1,7 +1,11 @@
 import pytest
 from mmengine.config import Config
 
-from ldcrn_mm.training.data_files import check_data_files, use_gt_boxes
+from ldcrn_mm.training.data_files import (
+    check_data_files,
+    inference_dataset,
+    use_gt_boxes,
+)
 
 
 @pytest.fixture
@@ -90,3 +94,23 @@ def test_ground_truth_boxes_need_no_detections(cfg, tmp_path):
         use_gt_boxes(cfg, 'test')
     assert 'bbox_file' not in cfg.test_dataloader.dataset
     check_data_files(cfg, ['test'])
+
+
+@pytest.mark.parametrize(
+    ('loaders', 'expected'),
+    [
+        (dict(test=dict(pipeline=[1]), val=dict(pipeline=[2])), [1]),
+        (dict(test=None, val=dict(pipeline=[2])), [2]),
+        (dict(val=dict(dataset=dict(pipeline=[2]))), [2]),
+        (dict(test=dict(pipeline=[1], datasets=[dict(pipeline=[2])])), [1]),
+        (dict(test=dict(pipeline=[], datasets=[dict(), dict(pipeline=[2])])), [2]),
+        (dict(train=dict(pipeline=[1]), val=dict(type='CocoDataset')), None),
+    ],
+)
+def test_the_data_set_of_inference(loaders, expected):
+    cfg = Config({f'{k}_dataloader': v and dict(dataset=v) for k, v in loaders.items()})
+    if expected:
+        assert inference_dataset(cfg).pipeline == expected
+    else:
+        with pytest.raises(ValueError, match='test_dataloader'):
+            inference_dataset(cfg)
