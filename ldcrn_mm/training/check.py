@@ -29,7 +29,7 @@ NAMES = dict(  # of the metrics of evaluators
 )
 LOWEST = dict(
     max_epochs=1, max_iters=1, val_interval=1, batch_size=1, interval=1, end=1,
-    num_workers=0, seed=0, lr=0, max_norm=0,
+    accumulative_counts=1, num_workers=0, seed=0, lr=0, max_norm=0,
 )  # fmt: skip
 FRACTIONS = ('lr', 'max_norm')
 
@@ -173,6 +173,7 @@ def _numbers(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
         parts |= {
             'train_cfg': cfg.get('train_cfg'),
             'default_hooks.logger': (cfg.get('default_hooks') or {}).get('logger'),
+            'optim_wrapper': wrapper,
             'optim_wrapper.optimizer': wrapper.get('optimizer'),
             'optim_wrapper.clip_grad': wrapper.get('clip_grad'),
             'randomness': {n: v for n, v in random.items() if v is not None},

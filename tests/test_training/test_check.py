@@ -44,6 +44,7 @@ def problems(root, tmp_path):
         ({'val_dataloader.num_workers': 2.5}, ['whole number of at least 0']),
         ({'optim_wrapper.optimizer.lr': NAN}, ['optimizer.lr', 'got nan']),
         ({'optim_wrapper.clip_grad': dict(max_norm=-1)}, ['clip_grad.max_norm']),
+        ({'optim_wrapper.accumulative_counts': 0}, ['optim_wrapper.accum', 'got 0']),
         ({'param_scheduler.0.end': 0}, ['param_scheduler.0.end']),
         ({'randomness': dict(seed='abc')}, ['randomness.seed', "'abc'"]),
         ({'model': 'LDCRN'}, ['model must be a dict']),
