@@ -66,8 +66,10 @@ def survey(cfg: Config, splits: Sequence[str]) -> tuple[dict[str, Counter], list
             for metric in evaluators(cfg, split)
             if type_name(metric) == 'CocoMetric' and not metric.get('format_only')
         ]
-        for where, dataset in datasets(cfg, split):
-            evaluator = coco[0] if coco and split != 'train' else None
+        parts = [*datasets(cfg, split)]
+        fits = split != 'train' and coco and min(len(coco), len(parts)) == 1
+        for where, dataset in parts:
+            evaluator = coco[0] if fits else None
             counts[where], found = inspect_dataset(dataset, evaluator)
             problems += [problem for problem in found if problem not in problems]
     return counts, problems
@@ -86,6 +88,7 @@ def config_problems(cfg: Config, splits: Sequence[str]) -> list[str]:
         *_best(cfg, splits),
         *_evaluated_files(cfg, splits),
         *_hooks(cfg),
+        *_units(cfg, splits),
     ]
 
 
@@ -230,6 +233,19 @@ def _evaluated_files(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
                     f'{split}_evaluator.ann_file is {other}, but {where}.ann_file is '
                     f'{own}. Set both to the same file.'
                 )
+
+
+def _units(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
+    """A training by iterations that writes its only checkpoint at the end."""
+    train = cfg.get('train_cfg') or {}
+    kind = type_name({'type': ''} | train)
+    by_epoch = train.get('by_epoch', kind != 'IterBasedTrainLoop')
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint')
+    if 'train' in splits and not by_epoch and hook and hook.get('by_epoch', True):
+        yield (
+            'default_hooks.checkpoint counts epochs, of which a training by iterations '
+            'has one. Set its by_epoch=False and its interval in iterations.'
+        )
 
 
 def _hooks(cfg: Config) -> Iterator[str]:

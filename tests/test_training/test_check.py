@@ -3,6 +3,7 @@
 import pytest
 from mmengine.config import Config
 from mmengine.hooks import LoggerHook
+from mmengine.runner import IterBasedTrainLoop
 
 from ldcrn_mm.training.check import check, config_problems
 
@@ -47,6 +48,11 @@ def problems(root, tmp_path):
         ({'optim_wrapper.accumulative_counts': 0}, ['optim_wrapper.accum', 'got 0']),
         ({'param_scheduler.0.end': 0}, ['param_scheduler.0.end']),
         ({'randomness': dict(seed='abc')}, ['randomness.seed', "'abc'"]),
+        ({'train_cfg': dict(by_epoch=False)}, ['checkpoint', 'by_epoch=False']),
+        (
+            {'train_cfg': dict(_delete_=True, type=IterBasedTrainLoop, max_iters=9)},
+            ['checkpoint', 'by_epoch=False'],
+        ),
         ({'model': 'LDCRN'}, ['model must be a dict']),
         ({'model.test_cfg.flip_tset': True}, ['Did you mean `flip_test`']),
         ({'default_hooks.checkpoint.save_best': 'PCK'}, ["'PCK'", 'coco/AP']),
