@@ -98,6 +98,11 @@ def _sizes(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
     decoder = head.get('decoder')
     if not isinstance(decoder, dict):
         return
+    for name in ('input_size', 'heatmap_size'):
+        size = decoder.get(name, (1, 1))
+        if not isinstance(size, list | tuple) or len(size) != 2:
+            yield (f'model.head.decoder.{name} must be width and height, got {size!r}.')
+            return
     maps = decoder.get('heatmap_size')
     if maps and type_name({'type': ''} | head) == 'LDCRNHead':
         expected = tuple(side // 4 for side in decoder.input_size)

@@ -211,6 +211,11 @@ def config_with(path: str, settings: dict[str, Any] | None) -> Config:
         raise ValueError(f'{path} is no config that can be read: {error}') from error
     for key, value in (settings or {}).items():
         require_effect(cfg, key, f'--cfg-options {key}={value}', path)
+        if isinstance(_value(cfg, key), dict) and value is not None:
+            raise ValueError(
+                f'--cfg-options {key}={value}: `{key}` is a dict in {path}. Set its '
+                f'items one by one ({key}.NAME=VALUE).'
+            )
         try:
             cfg.merge_from_dict({key: value})
         except (AttributeError, KeyError, TypeError) as error:
@@ -218,6 +223,17 @@ def config_with(path: str, settings: dict[str, Any] | None) -> Config:
                 f'--cfg-options {key}={value} does not fit {path}: {error.args[0]}'
             ) from error
     return cfg
+
+
+def _value(cfg: Config, key: str) -> Any:
+    """What a config has at a key such as ``custom_hooks.0.type``, if it has it."""
+    part: Any = cfg
+    for name in key.split('.'):
+        try:
+            part = part[int(name) if isinstance(part, list) else name]
+        except (LookupError, TypeError, ValueError):
+            return None
+    return part
 
 
 @contextmanager

@@ -35,6 +35,8 @@ def problems(root, tmp_path):
         ({f'{TRAIN}.pipeline.5.input_size': (96, 128)}, [f'{TRAIN}.pipeline.5']),
         ({f'{TRAIN}.pipeline.6.encoder.heatmap_size': (24, 32)}, ['encoder.heat']),
         ({'model.head.decoder.heatmap_size': (24, 32)}, ['decoder.heat', '(48, 64)']),
+        ({'model.head.decoder.input_size': 256}, ['input_size', 'got 256']),
+        ({'model.head.decoder.heatmap_size': (48,)}, ['heatmap_size', '(48,)']),
         ({f'{TRAIN}.pipeline.6.encoder.sigma': 3}, ['sigma is 3', 'sigma is 2']),
         ({f'{TRAIN}.pipeline.6.encoder.type': 'UDPHeatmap'}, ['encoder.type']),
         ({'model.head.out_channels': 5}, ['out_channels is 5', '17', TRAIN]),

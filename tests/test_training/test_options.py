@@ -141,8 +141,9 @@ def test_settings_are_overridden(read, setting, found, value):
     [
         (f'{BACKENDS}.2.type=A', 'Index 2 exceeds the length'),
         (f'{BACKENDS}.first.type=A', 'list indices must be integers'),
-        (f'{BACKENDS}.0=A', "no attribute 'items'"),
+        (f'{BACKENDS}.0=A', f'`{BACKENDS}.0` is a dict in'),
         ('of_my_hook.wait.x=1', 'wait is a dict in the child config'),
+        ('of_my_hook=a', '`of_my_hook` is a dict'),
         ('work_dri=a', 'Did you mean `work_dir`?'),
         ('zzz.lr=1', 'has a setting `zzz`'),
         ('total=4', 'Instead write a config'),
