@@ -23,6 +23,7 @@ PREDICTION_FILES = ('.pkl', '.pickle')
 METRIC_FILES = ('.json', '.yaml', '.yml', *PREDICTION_FILES)
 # What running a config raises, besides ValueError and ImportError
 CONFIG_ERRORS = AttributeError, LookupError, NameError, OSError, SyntaxError, TypeError
+CONFIG_ERRORS += (RecursionError,)  # of a config that inherits itself
 # Of a name or an argument that is not there
 MISFIT = re.compile(
     r'unexpected keyword argument|is not in the .+ registry|must contain the key'

@@ -269,7 +269,12 @@ def test_a_part_that_cannot_be_built_ends_the_program_without_a_traceback(ending
         int(size=3)
 
 
-@pytest.mark.parametrize('text', ['a = (', 'a = b', "_base_ = 'no.py'", 'a = {}[1]'])
+OF_ITSELF = 'def f():\n    return f()\n\n\na = f()'  # as one that inherits itself
+
+
+@pytest.mark.parametrize(
+    'text', ['a = (', 'a = b', "_base_ = 'no.py'", 'a = {}[1]', OF_ITSELF]
+)
 def test_a_config_that_cannot_be_read_is_named(tmp_path, text):
     path = tmp_path / 'some.py'
     path.write_text(text)
