@@ -47,7 +47,9 @@ def check(cfg: Config, splits: Sequence[str], data: bool = True) -> None:
         ValueError: one line for each problem.
     """
     check_data_files(cfg, splits)
-    problems = config_problems(cfg, splits)
+    needed = [f'{split}_dataloader' for split in splits if split != 'val']
+    problems = [f'the config has no {name}.' for name in needed if not cfg.get(name)]
+    problems += config_problems(cfg, splits)
     if data:
         problems += survey(cfg, splits)[1]
     if problems:

@@ -28,6 +28,9 @@ CONFIG_ERRORS += (RecursionError,)  # of a config that inherits itself
 MISFIT = re.compile(
     r'unexpected keyword argument|is not in the .+ registry|must contain the key'
 )
+# Default hooks that MMEngine leaves out if they are None. It fails on others.
+OF_MMENGINE = {'checkpoint', 'logger', 'param_scheduler', 'runtime_info'}
+OF_MMENGINE |= {'sampler_seed', 'timer'}
 DICT = re.compile(r"""\bdict\s*\(|\{\s*['"]""")
 
 
@@ -174,6 +177,10 @@ def read_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):
         cfg.work_dir = join('work_dirs', Path(args.config).stem)
+    hooks = cfg.get('default_hooks') or {}
+    for name in [n for n, hook in hooks.items() if hook is None]:
+        if name not in OF_MMENGINE:
+            del hooks[name]
     if args.show or args.show_dir:
         _draw_predictions(cfg, args)
     return cfg

@@ -194,3 +194,5 @@ def test_all_problems_are_raised_at_once_and_missing_files_first(tmp_path):
     dataset['ann_file'] = 'nowhere.json'
     with pytest.raises(FileNotFoundError, match=r'nowhere\.json'):
         check(Config(dict(train_dataloader=dict(dataset=dataset))), ['train'])
+    with pytest.raises(ValueError, match='no test_dataloader'):
+        check(Config(dict(model={})), ['test', 'val'])

@@ -126,6 +126,8 @@ def test_the_work_dir_is_an_option_or_named_after_the_config(read, arguments, fo
     [
         ('of_my_hook.wait=2', lambda cfg: cfg.of_my_hook.wait, 2),  # for a user's code
         ('model.width=[a,(b,c)]', lambda cfg: cfg.model.width, ['a', ('b', 'c')]),
+        ('default_hooks.visualization=None', lambda cfg: cfg.default_hooks, {}),
+        ('default_hooks.timer=None', lambda cfg: cfg.default_hooks.timer, None),
         ('resume=a{}', lambda cfg: cfg.resume, 'a{}'),
         ('sync_bn=torch', lambda cfg: cfg.sync_bn, 'torch'),
         ('data_mode=topdown', lambda cfg: cfg.data_mode, 'topdown'),  # of inferencers
