@@ -34,7 +34,7 @@ from mmengine.utils import track_iter_progress
 from mmpose.apis import init_model
 from mmpose.datasets import MpiiDataset
 from mmpose.evaluation import CocoMetric
-from mmpose.registry import DATASETS
+from mmpose.registry import DATASETS, EVALUATORS
 from mmpose.structures import PoseDataSample
 from mmpose.visualization import PoseLocalVisualizer
 from xtcocotools.cocoeval import COCOeval
@@ -202,7 +202,9 @@ def _log_entries(file: Path) -> list[dict]:
 
 
 def find_config(work_dir: Path) -> Path:
-    """The config that MMEngine saved with the last run.
+    """The config that MMEngine saved with the last training, or else the last test.
+
+    A test in the same folder may have another config, such as that of an exported file.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -210,7 +212,12 @@ def find_config(work_dir: Path) -> Path:
     files = sorted(work_dir.glob('*/vis_data/config.py')) or [*work_dir.glob('*.py')]
     if not files:
         raise FileNotFoundError(f'{work_dir} has no config. Name it with --config.')
-    return files[-1]
+    trained = [file for file in files if _has_losses(file.with_name('scalars.json'))]
+    return (trained or files)[-1]
+
+
+def _has_losses(log: Path) -> bool:
+    return log.is_file() and b'"loss"' in log.read_bytes()
 
 
 def find_checkpoint(work_dir: Path) -> str:
@@ -262,10 +269,10 @@ def predict(cfg: Config, checkpoint: str | Path) -> Predictions:
     loader = Runner.build_dataloader(cfg.val_dataloader, seed=0)
     samples = []
     with TemporaryDirectory() as folder, torch.inference_mode():
-        for metric in evaluators(cfg, 'val'):
+        for i, metric in enumerate(evaluators(cfg, 'val')):
             if type_name(metric) == 'CocoMetric':
-                metric.outfile_prefix = f'{folder}/results'
-        evaluator = Evaluator(cfg.val_evaluator)
+                metric.outfile_prefix = f'{folder}/{i}'
+        evaluator = _built(cfg.val_evaluator)
         evaluator.dataset_meta = loader.dataset.metainfo
         for batch in track_iter_progress((loader, len(loader))):
             found = model.val_step(batch)
@@ -280,6 +287,13 @@ def predict(cfg: Config, checkpoint: str | Path) -> Predictions:
     if np.isnan(errors).all():
         raise ValueError('no joint of the validation data is annotated')
     return Predictions(samples, errors, metrics, precision, loader.dataset.metainfo)
+
+
+def _built(evaluator: Any) -> Evaluator:
+    """Builds an evaluator as MMEngine's runner does."""
+    if 'metrics' in evaluator:  # MultiDatasetEvaluator, for example
+        return EVALUATORS.build({'type': 'Evaluator'} | evaluator)
+    return Evaluator(evaluator)
 
 
 def _precision(evaluator: Evaluator) -> dict[float, float]:
@@ -435,7 +449,10 @@ def training_dataset(cfg: Config) -> BaseDataset:
 
     Raises:
         FileNotFoundError: if a file of the data is missing.
+        ValueError: if the config has none.
     """
+    if not cfg.get('train_dataloader'):
+        raise ValueError('the config has no train_dataloader')
     cfg = copy.deepcopy(cfg)
     check_data_files(cfg, ['train'])
     init_default_scope(cfg.get('default_scope', 'mmpose'))

@@ -130,6 +130,14 @@ def test_a_name_tells_the_truth(name):
     check_name(name, config(name))
 
 
+@pytest.mark.parametrize('name', SHIPPED)
+def test_the_learning_rate_is_for_whole_steps_of_the_recipe(name):
+    cfg = config(name)
+    assert cfg.auto_scale_lr.base_batch_size in (
+        gpus * cfg.train_dataloader.batch_size for gpus in (1, 2, 4)
+    )
+
+
 def check_name(name, cfg):
     told = NAME.fullmatch(name).groupdict()
     gpus, batch, epochs, height, width = (

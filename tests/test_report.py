@@ -80,9 +80,13 @@ def seen(monkeypatch):
     return run
 
 
-def test_errors_are_those_of_the_metrics(config, seen):
+@pytest.mark.parametrize('in_evaluator', [False, True])
+def test_errors_are_those_of_the_metrics(config, seen, in_evaluator):
     pixels = np.random.default_rng(0).normal(0, 4, (99, 17, 2))
-    found = seen(config('coco'), pixels)
+    cfg = config('coco')
+    if in_evaluator:  # as a MultiDatasetEvaluator has them
+        cfg.val_evaluator = dict(metrics=cfg.val_evaluator)
+    found = seen(cfg, pixels)
     assert np.mean([*found.precision.values()]) == pytest.approx(
         found.metrics['coco/AP']
     )
@@ -218,6 +222,26 @@ def test_data_that_are_gone_are_named(logs, root):
     (logs / 'epoch_1.pth').touch()
     _, missing = report.write_report(logs, config=config)
     assert ['data/coco/annotations' in text for text in missing] == [True, True]
+
+
+def test_the_config_is_that_of_the_training_and_not_of_a_later_test(logs):
+    with pytest.raises(FileNotFoundError, match='--config'):
+        report.find_config(logs)
+    for run, loss in (('1', 'loss'), ('2', 'AP')):
+        folder = logs / run / 'vis_data'
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / 'config.py').touch()
+        (folder / 'scalars.json').write_text(json.dumps({'step': 4, loss: 0.5}))
+    assert report.find_config(logs) == logs / '1' / 'vis_data' / 'config.py'
+    (logs / '1' / 'vis_data' / 'scalars.json').unlink()
+    assert report.find_config(logs) == logs / '2' / 'vis_data' / 'config.py'
+
+
+def test_a_config_for_tests_alone_has_no_training_samples(config):
+    cfg = config('coco')
+    cfg.train_dataloader = None
+    with pytest.raises(ValueError, match='train_dataloader'):
+        report.training_dataset(cfg)
 
 
 def test_exceptions(tmp_path, logs):

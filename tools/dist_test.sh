@@ -7,6 +7,10 @@
 # and PORT (29500) of the first. One machine finds a free port by itself.
 set -euo pipefail
 : "${3:?usage: bash tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [options of test.py]}"
+[[ $3 =~ ^[1-9][0-9]*$ ]] || {
+  echo "PROCESSES must be a whole number of at least 1, got $3" >&2
+  exit 2
+}
 root=$(cd "$(dirname "$0")/.." && pwd -P)
 [[ -n ${VIRTUAL_ENV:-}${CONDA_PREFIX:-} ]] || PATH=$root/.venv/bin:$PATH
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}

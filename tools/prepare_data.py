@@ -10,6 +10,7 @@ it. If something is missing, it says where to get it, and the exit status is 1.
 """
 
 import argparse
+from glob import escape, iglob
 from pathlib import Path
 
 from ldcrn_mm import paper_data
@@ -39,7 +40,9 @@ def main() -> None:
     args = parse_args()
     with user_errors():
         made, missing = paper_data.link_layout(args.data, args.folder)
-        mat_file = next(args.folder.rglob('mpii_human_pose_v1_u12*.mat'), None)
+        # Unlike rglob, glob follows links to folders
+        pattern = Path(escape(str(args.folder)), '**', 'mpii_human_pose_v1_u12*.mat')
+        mat_file = next(iglob(str(pattern), recursive=True), None)
         if mat_file and paper_data.MPII_JSON in missing.values():
             names = paper_data.names_in(args.val_images) if args.val_images else ()
             annotations = args.folder / 'annotations'

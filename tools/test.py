@@ -69,6 +69,8 @@ def build_config(args: argparse.Namespace) -> Config:
     if args.badcase:
         analyze_bad_cases(cfg, args.show, args.wait_time)
     if args.dump:
+        if 'metrics' in (cfg.get('test_evaluator') or ()):
+            raise ValueError('--dump needs a test_evaluator that is a list of metrics')
         dump = dict(type='DumpResults', out_file_path=args.dump)
         cfg.test_evaluator = [*data_files.evaluators(cfg, 'test'), dump]
     if is_exported(args.checkpoint):

@@ -97,6 +97,7 @@ def main() -> None:
         with options.user_errors():
             runner = Runner.from_cfg(cfg)
             runner.register_hook(resume.CheckpointCheckHook())
+            launch.require_steps(runner)
             launch.shorten_warm_up(runner)
         with options.run_errors():
             runner.train()

@@ -8,6 +8,7 @@ _base_ = '../ldcrn_coco.py'
 
 train_cfg = dict(max_epochs=4, val_interval=1)
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
+auto_scale_lr = dict(base_batch_size=8)
 cosine = dict(type='CosineAnnealingLR', end=4, eta_min=1e-5, convert_to_iter_based=True)
 warm_up = dict(type='LinearLR', start_factor=0.01, end=40, by_epoch=False)
 param_scheduler = [warm_up, cosine]

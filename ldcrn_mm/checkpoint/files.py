@@ -9,6 +9,7 @@ import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from os.path import expanduser, isfile
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -36,7 +37,7 @@ def find_checkpoint(source: str | Path) -> str:
         FileNotFoundError, ValueError: as :func:`read_checkpoint`.
     """
     source = locate(str(source))
-    if '://' not in source and not Path(source).expanduser().is_file():
+    if '://' not in source and not isfile(expanduser(source)):
         raise FileNotFoundError(
             f'checkpoint file not found: {source} (published weights: {SCHEME}NAME)'
         )
@@ -103,7 +104,7 @@ def _load(source: str, map_location: Any) -> Any:
         with mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'):
             os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)
             return CheckpointLoader.load_checkpoint(source, map_location, 'silent')
-    path = _download(source) if on_the_web else Path(source).expanduser()
+    path = _download(source) if on_the_web else Path(expanduser(source))
     _check_file(path)
     return torch.load(path, map_location, weights_only=True)
 

@@ -8,7 +8,7 @@ from copy import deepcopy
 from hashlib import sha256
 from math import isfinite
 from os import environ, stat
-from os.path import getsize, isfile, join, realpath
+from os.path import expanduser, getsize, isfile, join, realpath
 from pathlib import Path
 from random import Random
 from reprlib import repr as short
@@ -167,7 +167,10 @@ def _record(files: Sequence[str | None], *settings: Any) -> Path | None:
         return None
     times = [(state.st_size, state.st_mtime_ns) for state in states]
     key = sha256(repr((paths, times, settings)).encode()).hexdigest()
-    cache = Path(environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser()
+    # Not Path.expanduser, which fails for a user without a home
+    cache = Path(environ.get('XDG_CACHE_HOME') or expanduser('~/.cache'))
+    if not cache.is_absolute():
+        return None
     return cache / 'ldcrn_mm' / f'{key}.json'
 
 
@@ -307,7 +310,8 @@ def _left_out(person: dict, images: dict[int, dict]) -> str:
     if person.get('iscrowd'):
         return 'crowds'
     points = person['keypoints']
-    if not person.get('num_keypoints', 1) or max(*points[::3], *points[1::3]) <= 0:
+    highest = max([*points[::3], *points[1::3]], default=0)
+    if not person.get('num_keypoints', 1) or highest <= 0:
         return 'without keypoints'
     x, y, width, height = person['bbox']
     right, bottom = image['width'] - 1, image['height'] - 1

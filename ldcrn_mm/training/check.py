@@ -29,7 +29,7 @@ NAMES = dict(  # of the metrics of evaluators
 )
 LOWEST = dict(
     max_epochs=1, max_iters=1, val_interval=1, batch_size=1, interval=1, end=1,
-    num_workers=0, seed=0, lr=0, max_norm=0,
+    accumulative_counts=1, num_workers=0, seed=0, lr=0, max_norm=0,
 )  # fmt: skip
 FRACTIONS = ('lr', 'max_norm')
 
@@ -47,7 +47,9 @@ def check(cfg: Config, splits: Sequence[str], data: bool = True) -> None:
         ValueError: one line for each problem.
     """
     check_data_files(cfg, splits)
-    problems = config_problems(cfg, splits)
+    needed = [f'{split}_dataloader' for split in splits if split != 'val']
+    problems = [f'the config has no {name}.' for name in needed if not cfg.get(name)]
+    problems += config_problems(cfg, splits)
     if data:
         problems += survey(cfg, splits)[1]
     if problems:
@@ -81,8 +83,10 @@ def survey(cfg: Config, splits: Sequence[str]) -> tuple[dict[str, Counter], list
             for metric in evaluators(cfg, split)
             if type_name(metric) == 'CocoMetric' and not metric.get('format_only')
         ]
-        for where, dataset in datasets(cfg, split):
-            evaluator = coco[0] if coco and split != 'train' else None
+        parts = [*datasets(cfg, split)]
+        fits = split != 'train' and coco and min(len(coco), len(parts)) == 1
+        for where, dataset in parts:
+            evaluator = coco[0] if fits else None
             counts[where], found = inspect_dataset(dataset, evaluator)
             problems += [problem for problem in found if problem not in problems]
     return counts, problems
@@ -101,6 +105,7 @@ def config_problems(cfg: Config, splits: Sequence[str]) -> list[str]:
         *_best(cfg, splits),
         *_evaluated_files(cfg, splits),
         *_hooks(cfg),
+        *_units(cfg, splits),
     ]
 
 
@@ -110,6 +115,11 @@ def _sizes(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
     decoder = head.get('decoder')
     if not isinstance(decoder, dict):
         return
+    for name in ('input_size', 'heatmap_size'):
+        size = decoder.get(name, (1, 1))
+        if not isinstance(size, list | tuple) or len(size) != 2:
+            yield (f'model.head.decoder.{name} must be width and height, got {size!r}.')
+            return
     maps = decoder.get('heatmap_size')
     if maps and type_name({'type': ''} | head) == 'LDCRNHead':
         expected = tuple(side // 4 for side in decoder.input_size)
@@ -190,6 +200,7 @@ def _numbers(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
         parts |= {
             'train_cfg': cfg.get('train_cfg'),
             'default_hooks.logger': (cfg.get('default_hooks') or {}).get('logger'),
+            'optim_wrapper': wrapper,
             'optim_wrapper.optimizer': wrapper.get('optimizer'),
             'optim_wrapper.clip_grad': wrapper.get('clip_grad'),
             'randomness': {n: v for n, v in random.items() if v is not None},
@@ -246,6 +257,19 @@ def _evaluated_files(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
                     f'{split}_evaluator.ann_file is {other}, but {where}.ann_file is '
                     f'{own}. Set both to the same file.'
                 )
+
+
+def _units(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
+    """A training by iterations that writes its only checkpoint at the end."""
+    train = cfg.get('train_cfg') or {}
+    kind = type_name({'type': ''} | train)
+    by_epoch = train.get('by_epoch', kind != 'IterBasedTrainLoop')
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint')
+    if 'train' in splits and not by_epoch and hook and hook.get('by_epoch', True):
+        yield (
+            'default_hooks.checkpoint counts epochs, of which a training by iterations '
+            'has one. Set its by_epoch=False and its interval in iterations.'
+        )
 
 
 def _hooks(cfg: Config) -> Iterator[str]:

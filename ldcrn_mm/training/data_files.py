@@ -61,6 +61,8 @@ def _data_files(cfg: Config, split: str) -> Iterator[tuple[str, str]]:
 def evaluators(cfg: Config, split: str) -> list[ConfigDict]:
     """The metrics of a split."""
     evaluator = cfg.get(f'{split}_evaluator') or []
+    if isinstance(evaluator, dict):  # one with metrics, such as MultiDatasetEvaluator
+        evaluator = evaluator.get('metrics', evaluator)
     return [evaluator] if isinstance(evaluator, dict) else [*evaluator]
 
 

@@ -106,6 +106,21 @@ def limit_waiting(cfg: Config, seconds: int = 600) -> None:
             loader.setdefault('timeout', seconds)
 
 
+def require_steps(runner: Runner) -> None:
+    """Refuses epochs without a batch, which MMEngine would run through.
+
+    Raises:
+        ValueError: the training data do not fill one batch, and no other is taken.
+    """
+    if not runner.train_loop.max_iters:
+        loader = runner.train_dataloader
+        raise ValueError(
+            f'an epoch has no step: {len(loader.dataset)} people do not fill a batch '
+            f'of {loader.batch_size} in every process, and train_dataloader.drop_last '
+            'leaves out smaller ones. Lower train_dataloader.batch_size.'
+        )
+
+
 def shorten_warm_up(runner: Runner) -> None:
     """Limits a warm-up, counted in iterations, to a tenth of a short training."""
     limit = max(1, runner.train_loop.max_iters // 10)

@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 # Muon needs no more precision.
 QUINTIC = (3.4445, -4.7750, 2.0315)
 NUM_ITERATIONS = 5
+LR = 5e-3
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:
@@ -74,7 +75,7 @@ class ConvMuon(Optimizer):
     def __init__(
         self,
         params: Iterable,
-        lr: float = 5e-3,
+        lr: float = LR,
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -160,14 +161,16 @@ class ConvMuonOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f"{type(self).__name__} expects optimizer=dict(type='ConvMuon', "
                 f'adam_lr=1e-3, ...), got {self.optimizer_cfg}.'
             )
-        optimizer['params'] = self._groups(getattr(model, 'module', model), adam_lr)
+        lrs = {True: optimizer.get('lr', LR), False: adam_lr}
+        optimizer['params'] = self._groups(getattr(model, 'module', model), lrs)
         wrapper = dict(type='OptimWrapper') | self.optim_wrapper_cfg
         return OPTIM_WRAPPERS.build(
             wrapper, default_args=dict(optimizer=OPTIMIZERS.build(optimizer))
         )
 
-    def _groups(self, model: nn.Module, adam_lr: float) -> list[dict[str, Any]]:
+    def _groups(self, model: nn.Module, lrs: dict[bool, float]) -> list[dict[str, Any]]:
         """One group for all parameters with the same settings, Muon's groups first."""
+        self.base_lr = 1.0  # so that `add_params` writes factors
         hidden = {id(weight) for weight in weights_before_normalisation(model)}
         single: list[dict[str, Any]] = []
         self.add_params(single, model)
@@ -175,8 +178,7 @@ class ConvMuonOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         for settings in sorted(single, key=lambda x: id(x['params'][0]) not in hidden):
             params = settings.pop('params')
             is_hidden = id(params[0]) in hidden
-            factor = settings.pop('lr', self.base_lr) / self.base_lr
-            settings['lr'] = (self.base_lr if is_hidden else adam_lr) * factor
+            settings['lr'] = lrs[is_hidden] * settings.pop('lr', 1.0)
             settings['orthogonalize'] = is_hidden
             group = groups.setdefault(str(sorted(settings.items())), settings)
             group.setdefault('params', []).extend(params)

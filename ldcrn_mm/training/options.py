@@ -23,10 +23,14 @@ PREDICTION_FILES = ('.pkl', '.pickle')
 METRIC_FILES = ('.json', '.yaml', '.yml', *PREDICTION_FILES)
 # What running a config raises, besides ValueError and ImportError
 CONFIG_ERRORS = AttributeError, LookupError, NameError, OSError, SyntaxError, TypeError
+CONFIG_ERRORS += (RecursionError,)  # of a config that inherits itself
 # Of a name or an argument that is not there
 MISFIT = re.compile(
     r'unexpected keyword argument|is not in the .+ registry|must contain the key'
 )
+# Default hooks that MMEngine leaves out if they are None. It fails on others.
+OF_MMENGINE = {'checkpoint', 'logger', 'param_scheduler', 'runtime_info'}
+OF_MMENGINE |= {'sampler_seed', 'timer'}
 DICT = re.compile(r"""\bdict\s*\(|\{\s*['"]""")
 
 
@@ -173,6 +177,10 @@ def read_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):
         cfg.work_dir = join('work_dirs', Path(args.config).stem)
+    hooks = cfg.get('default_hooks') or {}
+    for name in [n for n, hook in hooks.items() if hook is None]:
+        if name not in OF_MMENGINE:
+            del hooks[name]
     if args.show or args.show_dir:
         _draw_predictions(cfg, args)
     return cfg
@@ -211,6 +219,11 @@ def config_with(path: str, settings: dict[str, Any] | None) -> Config:
         raise ValueError(f'{path} is no config that can be read: {error}') from error
     for key, value in (settings or {}).items():
         require_effect(cfg, key, f'--cfg-options {key}={value}', path)
+        if isinstance(_value(cfg, key), dict) and value is not None:
+            raise ValueError(
+                f'--cfg-options {key}={value}: `{key}` is a dict in {path}. Set its '
+                f'items one by one ({key}.NAME=VALUE).'
+            )
         try:
             cfg.merge_from_dict({key: value})
         except (AttributeError, KeyError, TypeError) as error:
@@ -218,6 +231,17 @@ def config_with(path: str, settings: dict[str, Any] | None) -> Config:
                 f'--cfg-options {key}={value} does not fit {path}: {error.args[0]}'
             ) from error
     return cfg
+
+
+def _value(cfg: Config, key: str) -> Any:
+    """What a config has at a key such as ``custom_hooks.0.type``, if it has it."""
+    part: Any = cfg
+    for name in key.split('.'):
+        try:
+            part = part[int(name) if isinstance(part, list) else name]
+        except (LookupError, TypeError, ValueError):
+            return None
+    return part
 
 
 @contextmanager

@@ -69,6 +69,19 @@ def test_too_few_arguments_show_the_usage(root, script):
     assert f'usage: bash tools/{script}' in done.stderr
 
 
+@pytest.mark.parametrize(
+    'words', ['dist_train.sh my.py --resume', 'dist_test.sh my.py my.pth 0']
+)
+def test_the_number_of_processes_is_a_number(root, words):
+    script, *words = words.split()
+    command = ['bash', root / 'tools' / script, *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f'PROCESSES must be a whole number of at least 1, got {words[-1]}' in (
+        done.stderr
+    )
+
+
 @pytest.mark.parametrize('script', SCRIPTS)
 @pytest.mark.skipif(not shutil.which('shellcheck'), reason='shellcheck is not here')
 def test_the_scripts_are_clean(root, script):

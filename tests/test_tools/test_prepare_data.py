@@ -17,7 +17,9 @@ def test_missing_files_are_named_with_a_source(tool, tmp_path, capsys):
     assert (tmp_path / 'val2017').is_dir()
 
 
-def test_mpiis_own_file_is_converted(tool, tmp_path, capsys, monkeypatch):
+def test_mpiis_own_file_is_converted(
+    tool, tmp_path, tmp_path_factory, capsys, monkeypatch
+):
     people = [
         paper_data.MpiiPerson(
             place=(0, 0),
@@ -31,8 +33,9 @@ def test_mpiis_own_file_is_converted(tool, tmp_path, capsys, monkeypatch):
     ]
     monkeypatch.setattr(paper_data, 'read_mpii', lambda path: people)
     (tmp_path / 'images').mkdir()
-    (tmp_path / 'inner').mkdir()
-    (tmp_path / 'inner' / 'mpii_human_pose_v1_u12_1.mat').touch()
+    elsewhere = tmp_path_factory.mktemp('elsewhere')
+    (elsewhere / 'mpii_human_pose_v1_u12_1.mat').touch()
+    (tmp_path / 'inner').symlink_to(elsewhere)
     (tmp_path / 'names.txt').write_text('b.jpg')
     names = ['--val-images', tmp_path / 'names.txt']
     for _ in range(2):  # the second time there is nothing to do

@@ -107,6 +107,12 @@ def test_what_the_config_loads_or_resumes_is_not_tested(built):
     assert (cfg.load_from, cfg.resume) == (None, False)
 
 
+def test_an_evaluator_with_metrics_of_its_own_cannot_dump(built):
+    option = "test_evaluator.metrics=['a']"
+    with pytest.raises(ValueError, match='--dump'):
+        built('--dump', 'a.pkl', '--cfg-options', option)
+
+
 def test_several_metrics_and_a_dump_stand_side_by_side(built):
     option = 'test_evaluator.nms_mode=none'
     coco, dump = built('--dump', 'a.pkl', '--cfg-options', option).test_evaluator

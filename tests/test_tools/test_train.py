@@ -18,6 +18,7 @@ optim_wrapper = dict(type=OptimWrapper, optimizer=dict(type=Adam, lr=1e-3))
 visualizer = dict(vis_backends=[dict(type=LocalVisBackend)])
 model = dict(type='TopdownPoseEstimator')
 default_hooks = dict(visualization=dict(type=PoseVisualizationHook))
+train_dataloader = dict(dataset=dict())
 """
 
 

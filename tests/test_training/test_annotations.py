@@ -323,6 +323,16 @@ def test_findings_in_a_large_file_are_kept_until_it_changes(
     assert coco() == first
 
 
+def test_a_user_without_a_home_keeps_nothing(coco, tmp_path, monkeypatch):
+    for name in ('HOME', 'XDG_CACHE_HOME'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr('pwd.getpwuid', {}.__getitem__)
+    monkeypatch.setattr(annotations, 'LARGE', 0)
+    monkeypatch.chdir(tmp_path)
+    assert coco()[1] == []
+    assert not (tmp_path / '~').exists()
+
+
 @pytest.mark.slow
 def test_whatever_is_wrong_is_named_or_does_no_harm(coco, tmp_path):
     random, named = Random(0), 0

@@ -3,6 +3,7 @@
 import pytest
 from mmengine.config import Config
 from mmengine.hooks import LoggerHook
+from mmengine.runner import IterBasedTrainLoop
 
 from ldcrn_mm.training.check import check, config_problems
 
@@ -34,6 +35,8 @@ def problems(root, tmp_path):
         ({f'{TRAIN}.pipeline.5.input_size': (96, 128)}, [f'{TRAIN}.pipeline.5']),
         ({f'{TRAIN}.pipeline.6.encoder.heatmap_size': (24, 32)}, ['encoder.heat']),
         ({'model.head.decoder.heatmap_size': (24, 32)}, ['decoder.heat', '(48, 64)']),
+        ({'model.head.decoder.input_size': 256}, ['input_size', 'got 256']),
+        ({'model.head.decoder.heatmap_size': (48,)}, ['heatmap_size', '(48,)']),
         ({f'{TRAIN}.pipeline.6.encoder.sigma': 3}, ['sigma is 3', 'sigma is 2']),
         ({f'{TRAIN}.pipeline.6.encoder.type': 'UDPHeatmap'}, ['encoder.type']),
         ({'model.head.out_channels': 5}, ['out_channels is 5', '17', TRAIN]),
@@ -44,8 +47,14 @@ def problems(root, tmp_path):
         ({'val_dataloader.num_workers': 2.5}, ['whole number of at least 0']),
         ({'optim_wrapper.optimizer.lr': NAN}, ['optimizer.lr', 'got nan']),
         ({'optim_wrapper.clip_grad': dict(max_norm=-1)}, ['clip_grad.max_norm']),
+        ({'optim_wrapper.accumulative_counts': 0}, ['optim_wrapper.accum', 'got 0']),
         ({'param_scheduler.0.end': 0}, ['param_scheduler.0.end']),
         ({'randomness': dict(seed='abc')}, ['randomness.seed', "'abc'"]),
+        ({'train_cfg': dict(by_epoch=False)}, ['checkpoint', 'by_epoch=False']),
+        (
+            {'train_cfg': dict(_delete_=True, type=IterBasedTrainLoop, max_iters=9)},
+            ['checkpoint', 'by_epoch=False'],
+        ),
         ({'model': 'LDCRN'}, ['model must be a dict']),
         ({'model.test_cfg.flip_tset': True}, ['Did you mean `flip_test`']),
         ({'default_hooks.checkpoint.save_best': 'PCK'}, ["'PCK'", 'coco/AP']),
@@ -192,3 +201,5 @@ def test_all_problems_are_raised_at_once_and_missing_files_first(tmp_path):
     dataset['ann_file'] = 'nowhere.json'
     with pytest.raises(FileNotFoundError, match=r'nowhere\.json'):
         check(Config(dict(train_dataloader=dict(dataset=dataset))), ['train'])
+    with pytest.raises(ValueError, match='no test_dataloader'):
+        check(Config(dict(model={})), ['test', 'val'])

@@ -4,6 +4,7 @@ import socket
 import sys
 import time
 import warnings
+from contextlib import nullcontext
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from mmengine.hooks import EMAHook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import AmpOptimWrapper, ConstantLR, OptimWrapper
 from torch import distributed as dist
+from torch.utils.data import DataLoader
 
 from ldcrn_mm.training import launch
 
@@ -215,6 +217,15 @@ def test_a_warm_up_takes_at_most_a_tenth_of_a_training(changes, end):
     launch.shorten_warm_up(runner)
     assert warm_up['end'] == end
     assert len(said) == (end != (dict(end=100) | changes)['end'])
+
+
+def test_epochs_without_a_step_are_refused():
+    loader = DataLoader(range(3), batch_size=4, drop_last=True)
+    for steps in (1, 0):
+        loop = SimpleNamespace(max_iters=steps)
+        runner = SimpleNamespace(train_loop=loop, train_dataloader=loader)
+        with nullcontext() if steps else pytest.raises(ValueError, match='batch of 4'):
+            launch.require_steps(runner)
 
 
 def test_data_workers_are_not_waited_for_for_ever():

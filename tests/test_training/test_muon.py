@@ -133,6 +133,13 @@ def test_learning_rates_are_multiplied_as_mmengine_does():
     }
 
 
+@pytest.mark.parametrize(('lr', 'expected'), [({}, 5e-3), (dict(lr=0), 0)])
+def test_the_learning_rate_may_be_left_out_or_zero(lr, expected):
+    optimizer = dict(type='ConvMuon', adam_lr=0.001) | lr
+    hidden, rest = built(Network(), optimizer=optimizer).optimizer.param_groups
+    assert (hidden['lr'], rest['lr']) == (expected, 0.001)
+
+
 def test_the_wrapper_is_that_of_the_config():
     wrapper = built(Network(), type='BFloat16OptimWrapper', accumulative_counts=3)
     assert type(wrapper).__name__ == 'BFloat16OptimWrapper'

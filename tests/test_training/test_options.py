@@ -126,6 +126,8 @@ def test_the_work_dir_is_an_option_or_named_after_the_config(read, arguments, fo
     [
         ('of_my_hook.wait=2', lambda cfg: cfg.of_my_hook.wait, 2),  # for a user's code
         ('model.width=[a,(b,c)]', lambda cfg: cfg.model.width, ['a', ('b', 'c')]),
+        ('default_hooks.visualization=None', lambda cfg: cfg.default_hooks, {}),
+        ('default_hooks.timer=None', lambda cfg: cfg.default_hooks.timer, None),
         ('resume=a{}', lambda cfg: cfg.resume, 'a{}'),
         ('sync_bn=torch', lambda cfg: cfg.sync_bn, 'torch'),
         ('data_mode=topdown', lambda cfg: cfg.data_mode, 'topdown'),  # of inferencers
@@ -141,8 +143,9 @@ def test_settings_are_overridden(read, setting, found, value):
     [
         (f'{BACKENDS}.2.type=A', 'Index 2 exceeds the length'),
         (f'{BACKENDS}.first.type=A', 'list indices must be integers'),
-        (f'{BACKENDS}.0=A', "no attribute 'items'"),
+        (f'{BACKENDS}.0=A', f'`{BACKENDS}.0` is a dict in'),
         ('of_my_hook.wait.x=1', 'wait is a dict in the child config'),
+        ('of_my_hook=a', '`of_my_hook` is a dict'),
         ('work_dri=a', 'Did you mean `work_dir`?'),
         ('zzz.lr=1', 'has a setting `zzz`'),
         ('total=4', 'Instead write a config'),
@@ -268,7 +271,12 @@ def test_a_part_that_cannot_be_built_ends_the_program_without_a_traceback(ending
         int(size=3)
 
 
-@pytest.mark.parametrize('text', ['a = (', 'a = b', "_base_ = 'no.py'", 'a = {}[1]'])
+OF_ITSELF = 'def f():\n    return f()\n\n\na = f()'  # as one that inherits itself
+
+
+@pytest.mark.parametrize(
+    'text', ['a = (', 'a = b', "_base_ = 'no.py'", 'a = {}[1]', OF_ITSELF]
+)
 def test_a_config_that_cannot_be_read_is_named(tmp_path, text):
     path = tmp_path / 'some.py'
     path.write_text(text)
