@@ -63,7 +63,8 @@ train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=$steps)
 train_dataloader = dict(
     num_workers=$(nproc), sampler=dict(type='InfiniteSampler'),
     dataset=dict(data_root='$data/coco/'))
-default_hooks = dict(logger=dict(interval=$((steps / 5 + 1))))
+default_hooks = dict(
+    logger=dict(interval=$((steps / 5 + 1))), checkpoint=dict(by_epoch=False))
 END
 cat >compiled.py <<END
 _base_ = 'plain.py'
