@@ -22,15 +22,19 @@ from .variables import require_effect
 PREDICTION_FILES = ('.pkl', '.pickle')
 METRIC_FILES = ('.json', '.yaml', '.yml', *PREDICTION_FILES)
 # What running a config raises, besides ValueError and ImportError
-CONFIG_ERRORS = AttributeError, LookupError, NameError, OSError, SyntaxError, TypeError
-CONFIG_ERRORS += (RecursionError,)  # of a config that inherits itself
+CONFIG_ERRORS = (
+    *(AttributeError, LookupError, NameError, OSError, SyntaxError, TypeError),
+    RecursionError,  # a config that inherits itself
+)
 # Of a name or an argument that is not there
 MISFIT = re.compile(
     r'unexpected keyword argument|is not in the .+ registry|must contain the key'
 )
 # Default hooks that MMEngine leaves out if they are None. It fails on others.
-OF_MMENGINE = {'checkpoint', 'logger', 'param_scheduler', 'runtime_info'}
-OF_MMENGINE |= {'sampler_seed', 'timer'}
+OF_MMENGINE = (
+    *('checkpoint', 'logger', 'param_scheduler'),
+    *('runtime_info', 'sampler_seed', 'timer'),
+)
 DICT = re.compile(r"""\bdict\s*\(|\{\s*['"]""")
 
 
