@@ -16,10 +16,10 @@ trap 'rm -rf "$work"' EXIT
 exec > >(tee "$out/log.txt") 2>&1
 export PYTHONPATH=$root:$work:${PYTHONPATH:-} PYTHONWARNINGS=ignore LDCRN_TEST_DEVICE=${LDCRN_TEST_DEVICE:-cuda}
 batches=1,32,128,256 people=(128 32) types=(fp16 bf16) steps=50 small=() status=0
-backend=inductor
+backend=inductor runtimes=eager,cudagraphs
 if [[ $LDCRN_TEST_DEVICE == cpu ]]; then
   batches=1,2 people=(2) types=(bf16) steps=2 small=(--size 64x64 --rounds 1)
-  backend=eager
+  backend=eager runtimes=eager
 fi
 say() { printf '\n== %s s: %s\n' "$SECONDS" "$*"; }
 
@@ -84,7 +84,7 @@ declare -A wrapper=([fp16]=AmpOptimWrapper [bf16]=BFloat16OptimWrapper)
 
 rm -f "$out/tests.txt"
 tests 'not compiled'
-benchmark latency.json --runtime eager,cudagraphs --precision fp32,fp16
+benchmark latency.json --runtime "$runtimes" --precision fp32,fp16
 benchmark inference.json --precision fp32,fp16,bf16 --channels-last --batch-sizes "$batches"
 for n in "${people[@]}"; do
   for type in "${types[@]}"; do train plain "$type" "$n"; done
