@@ -115,8 +115,7 @@ def test_no_feature_of_the_published_weights_is_dead(published, lsp_extended):
     batch = model.data_preprocessor(pseudo_collate([people[i] for i in range(32)]))
     with torch.no_grad():
         (features,) = model.extract_feat(batch['inputs'])
-    dead = (features.amax(dim=(0, 2, 3)) < 1).sum()
-    assert dead == (published['Alias'] == ['ldcrn'])  # one, as its card says
+    assert features.amax(dim=(0, 2, 3)).min() > 1
 
 
 @pytest.mark.slow

@@ -273,5 +273,6 @@ def test_two_tasks_of_slurm_train_and_test_on_cpus(
     run_tool('slurm_train.sh', 'part', 'job', tiny_config, two, *two_epochs, **job)
     assert_two_equal_one(one, two)
     arguments = [tiny_config, two / 'epoch_2.pth', '--work-dir', two, '--out', metrics]
+    arguments += ['--cfg-options', *GROUPS]
     run_tool('slurm_test.sh', 'part', 'job', *arguments, **job)
     assert 'coco/AP' in json.loads(metrics.read_text())
