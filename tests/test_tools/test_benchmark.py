@@ -244,7 +244,7 @@ def test_no_file_runs_on_another_device_than_wanted(benchmark, tmp_path, capsys)
     module.open_runtime = lambda *arguments: seen.append(arguments) or 1 / 0
     with pytest.raises(SystemExit, match='nothing was measured'):
         module.main()
-    assert seen == [(str(file), None, 1, 'cuda')]
+    assert seen == [(str(file), 1, 'cuda')]
 
 
 @pytest.mark.parametrize(
