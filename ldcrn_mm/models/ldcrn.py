@@ -120,10 +120,10 @@ class LDCRN(BaseModule):
             conv_norm(high, low, 3, 2, norm_cfg=norm_cfg)
             for high, low in pairwise(channels[1:])
         )
-        if not -1 <= frozen_stages <= len(channels):
+        if frozen_stages not in range(-1, len(channels) + 1):
             raise ValueError(
                 f'`frozen_stages` of LDCRN with {len(channels)} branches must be in '
-                f'[-1, {len(channels)}], got {frozen_stages}.'
+                f'[-1, {len(channels)}], got {frozen_stages!r}.'
             )
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         for module in self._frozen():

@@ -32,6 +32,12 @@ LOWEST = dict(
     accumulative_counts=1, num_workers=0, seed=0, lr=0, max_norm=0,
 )  # fmt: skip
 FRACTIONS = ('lr', 'max_norm')
+SPLITS = ('train', 'val', 'test')
+DICTS = (
+    *('model', 'default_hooks', 'optim_wrapper'),
+    *(f'{split}_{part}' for split in SPLITS for part in ('cfg', 'dataloader')),
+)
+LISTS = ('custom_hooks', 'param_scheduler', 'val_evaluator', 'test_evaluator')
 
 
 def check(cfg: Config, splits: Sequence[str], data: bool = True) -> None:
@@ -94,8 +100,10 @@ def survey(cfg: Config, splits: Sequence[str]) -> tuple[dict[str, Counter], list
 
 def config_problems(cfg: Config, splits: Sequence[str]) -> list[str]:
     """Sentences on settings that disagree, that nothing reads or that cannot work."""
-    if not isinstance(cfg.get('model'), dict):
-        return [f'model must be a dict, got {cfg.get("model")!r}.']
+    if wrong := [*wrong_kinds(cfg)]:
+        return wrong
+    if cfg.get('model') is None:
+        return ['the config has no model.']
     return [
         *_sizes(cfg, splits),
         *_keypoints(cfg, splits),
@@ -107,6 +115,22 @@ def config_problems(cfg: Config, splits: Sequence[str]) -> list[str]:
         *_hooks(cfg),
         *_units(cfg, splits),
     ]
+
+
+def wrong_kinds(cfg: Config) -> Iterator[str]:
+    """Sentences on parts that are no dicts, and on types that are no names."""
+    parts = {name: cfg[name] for name in DICTS if cfg.get(name) is not None}
+    for name in LISTS:
+        part = cfg.get(name) or []
+        several = part if isinstance(part, list | tuple) else [part]
+        parts |= {f'{name}.{i}': one for i, one in enumerate(several)}
+    for name, part in parts.items():
+        if not isinstance(part, dict):
+            yield f'{name} must be a dict, got {part!r:.50}.'
+        for key, one in dicts_in(part, name):
+            kind = one.get('type', '')
+            if not (isinstance(kind, str) or callable(kind)):
+                yield f'{key}.type must be a name, got {kind!r:.50}.'
 
 
 def _sizes(cfg: Config, splits: Sequence[str]) -> Iterator[str]:

@@ -48,7 +48,11 @@ def _data_files(cfg: Config, split: str) -> Iterator[tuple[str, str]]:
         root = dataset.get('data_root') or ''
         if dataset.get('ann_file'):
             yield f'{where}.ann_file', join(root, str(dataset.ann_file))
-        for key, path in dataset.get('data_prefix', {}).items():
+        for key, path in (dataset.get('data_prefix') or {}).items():
+            if not isinstance(path, str):
+                raise ValueError(
+                    f'{where}.data_prefix.{key} must be a folder, got {path!r:.50}.'
+                )
             yield f'{where}.data_prefix.{key}', join(root, path)
         for key in ('bbox_file', 'headbox_file'):  # MMPose does not join the root
             if dataset.get(key):

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from mmengine.config import Config, DictAction
 
 from ..checkpoint import find_checkpoint, zoo
+from .check import wrong_kinds
 from .launch import type_name
 from .variables import require_effect
 
@@ -234,6 +235,8 @@ def config_with(path: str, settings: dict[str, Any] | None) -> Config:
             raise ValueError(
                 f'--cfg-options {key}={value} does not fit {path}: {error.args[0]}'
             ) from error
+    if wrong := [*wrong_kinds(cfg)]:
+        raise ValueError('\n  '.join([f'{path} cannot be right:', *wrong]))
     return cfg
 
 

@@ -99,7 +99,7 @@ def test_a_step_moves_what_is_not_frozen_and_nothing_else(settings, still, with_
 
 
 def test_exception_for_stages_that_do_not_exist():
-    for stages in (-2, 4):
+    for stages in (-2, 4, 'three'):
         with pytest.raises(ValueError, match='frozen_stages'):
             small_backbone(frozen_stages=stages)
 

@@ -74,6 +74,12 @@ def test_every_missing_file_is_named(cfg, tmp_path):
     assert 'boxes.json' not in message
 
 
+def test_a_folder_that_is_none_is_named(cfg):
+    cfg.test_dataloader.dataset.data_prefix.img = None
+    with pytest.raises(ValueError, match=r'dataset\.data_prefix\.img .* got None'):
+        check_data_files(cfg, ['test'])
+
+
 def test_all_metrics_and_all_parts_of_a_combined_data_set_count(cfg, tmp_path):
     inner = cfg.test_dataloader.dataset
     lacking = inner | dict(ann_file='lacking.json')
