@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from http.client import HTTPException
 from pathlib import Path, PurePath
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import url2pathname, urlopen
 
 import cv2
 import numpy as np
@@ -118,7 +118,7 @@ def open_inputs(inputs: Inputs) -> list[Picture] | Iterator[Picture] | Video:
     if isinstance(inputs, list | tuple):
         return [_checked(picture) for picture in inputs]
     if isinstance(inputs, str | Path):
-        return _open(str(inputs))
+        return _open(_local(str(inputs)))
     other = isinstance(inputs, bytes | Mapping) or hasattr(inputs, 'shape')
     if other or not isinstance(inputs, Iterable):
         raise ValueError(
@@ -233,7 +233,14 @@ def _count(source: Path | bytes) -> int:
 
 def name_of(index: int, picture: Picture) -> str:
     """Path or address of a picture, or a file name with the number of an array."""
-    return str(picture) if isinstance(picture, str | Path) else f'{index:06d}.jpg'
+    if isinstance(picture, str | Path):
+        return _local(str(picture))
+    return f'{index:06d}.jpg'
+
+
+def _local(name: str) -> str:
+    """Path of an address that begins with ``file:``, any other name as it is."""
+    return url2pathname(urlsplit(name).path) if name.startswith('file://') else name
 
 
 def path_of(name: str) -> PurePath:
@@ -250,7 +257,7 @@ def _pictures_in(folder: Path) -> list[Picture]:
 
 def _checked(picture: Picture) -> str | np.ndarray:
     if isinstance(picture, str | Path):
-        return str(picture)
+        return _local(str(picture))
     shape, dtype = getattr(picture, 'shape', ()), getattr(picture, 'dtype', None)
     if not isinstance(picture, np.ndarray) or dtype != np.uint8 or shape[2:] != (3,):
         raise ValueError(

@@ -10,7 +10,7 @@ import numpy as np
 from mmpose.structures import PoseDataSample
 
 from .inferencer import TopdownInferencer
-from .inputs import Inputs, Video, open_inputs
+from .inputs import Inputs, Video, name_of, open_inputs
 from .outputs import write_drawing
 
 
@@ -71,7 +71,7 @@ def predict(
     """
     opened = open_inputs(inputs)
     one = isinstance(inputs, np.ndarray) or (
-        isinstance(inputs, str | Path) and opened == [str(inputs)]
+        isinstance(inputs, str | Path) and opened == [name_of(0, inputs)]
     )
     if isinstance(opened, Video) and opened.num_frames is None:
         raise ValueError('predict needs an end. Iterate over a TopdownInferencer.')
@@ -85,7 +85,7 @@ def predict(
     elif draw is not None:
         if suffix not in ('.jpg', '.jpeg', '.png'):
             raise ValueError(f'draw must end in .jpg or .png, got {draw}')
-        if not isinstance(inputs, np.ndarray) and realpath(draw) == realpath(inputs):
+        if not isinstance(inputs, np.ndarray) and realpath(draw) == realpath(opened[0]):
             raise ValueError(f'The drawing would replace the input {inputs}.')
         options['return_vis'] = True
     names = [one and str(one) for one in (model, weights, det_model, det_weights)]

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, features
 
 from ldcrn_mm.inference import InputWarning, Video, open_inputs
-from ldcrn_mm.inference.inputs import read_picture
+from ldcrn_mm.inference.inputs import name_of, read_picture
 
 
 @pytest.fixture
@@ -311,6 +311,14 @@ def test_a_webcam_that_is_not_there_is_an_error(camera, monkeypatch):
     monkeypatch.setattr(camera, 'frames', 0)
     with pytest.raises(ValueError, match='camera 3'):
         open_inputs('webcam:3')
+
+
+def test_an_address_of_a_local_file_is_its_path(tmp_path):
+    file = tmp_path / 'a b.png'
+    cv2.imwrite(str(file), np.zeros((2, 3, 3), np.uint8))
+    assert open_inputs(file.as_uri()) == [str(file)] == open_inputs([file.as_uri()])
+    assert name_of(0, file.as_uri()) == str(file)
+    assert read_picture(file.as_uri()).shape == (2, 3, 3)
 
 
 def test_addresses_of_pictures_and_streams(camera):

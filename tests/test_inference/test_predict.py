@@ -71,7 +71,8 @@ def test_drawings(inferencer, folder, options, tmp_path):
         with pytest.raises(ValueError, match='must be a folder'):
             ldcrn_mm.predict(given, draw=tmp_path / 'one.JPG', **options)
     for name, message in (('b.png', 'replace'), ('b.docx', 'docx'), ('b', r'\.jpg')):
-        for picture in (folder / 'b.png', str(folder / 'b.png')):
+        path = folder / 'b.png'
+        for picture in (path, str(path), path.as_uri()):
             with pytest.raises(ValueError, match=message):
                 ldcrn_mm.predict(picture, draw=folder / name, **options)
 
