@@ -164,6 +164,7 @@ def test_cuda_graphs_are_captured_for_each_batch_size(benchmark, two, monkeypatc
     assert captured == [(1, 3, 64, 64), (3, 3, 64, 64)]
 
 
+@pytest.mark.slow
 def test_exported_networks(benchmark, two, tmp_path, monkeypatch, capsys):
     """Once from a config, then from the files that were written for it."""
     pytest.importorskip('onnxruntime')
