@@ -115,7 +115,8 @@ class Outputs:
         self._writer: cv2.VideoWriter | None = None
         self._frames: list[dict] = []
         self._written = 0  # frames of the drawn video
-        self._owners: dict[str, str] = {}
+        self._inputs: dict[str, Picture] = {}  # by place
+        self._owners: dict[str, str] = {}  # names of pictures, by place of their result
         self._full: set[str] = set()  # names of results with the picture's suffix
         # Of pictures that come one after the other, add() does the same.
         self._known = self.video is not None or isinstance(inputs, list)
@@ -133,25 +134,30 @@ class Outputs:
     def _protect(self, source: Picture | int) -> None:
         """Remembers an input."""
         if isinstance(source, str | Path):
-            self._owners[realpath(source)] = f'the input {source}'
+            self._inputs[realpath(source)] = source
 
     def _claim(self, name: str) -> None:
         """Takes the files of a picture, which nothing else may have.
 
         Beside ``a.jpg`` those of ``a.heic`` are ``a.heic.jpg`` and ``a.heic.json``.
         """
-        taken = [self._owners.get(realpath(f), '') for f in self._files(name) if f]
-        results = [owner for owner in taken if owner.startswith('those of')]
-        names = (path_of(owner.removeprefix('those of ')).name for owner in results)
-        if any(other != path_of(name).name for other in names):
+        places = {realpath(file) for file in self._files(name) if file}
+        others = [self._owners[place] for place in places & self._owners.keys()]
+        if any(path_of(other).name != path_of(name).name for other in others):
             self._full.add(name)
         for file in filter(None, self._files(name)):
-            if owner := self._owners.get(realpath(file)):
-                raise ValueError(
-                    f'The results of {name} would replace {owner} in {file}. '
-                    'Choose another folder, or rename one of them.'
-                )
-            self._owners[realpath(file)] = f'those of {name}'
+            place = realpath(file)
+            if place in self._inputs:
+                owner = f'the input {self._inputs[place]}'
+            elif place in self._owners:
+                owner = f'those of {self._owners[place]}'
+            else:
+                self._owners[place] = name
+                continue
+            raise ValueError(
+                f'The results of {name} would replace {owner} in {file}. '
+                'Choose another folder, or rename one of them.'
+            )
 
     def add(
         self,
