@@ -32,12 +32,13 @@ TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
 
 
 @pytest.fixture
-def device():
+def device(monkeypatch):
     name = os.environ.get('LDCRN_TEST_DEVICE', 'cuda')
     if name == 'cuda' and not torch.cuda.is_available():
         pytest.skip('PyTorch sees no GPU')
-    with torch.backends.cudnn.flags(allow_tf32=False):  # which keeps ten bits
-        yield name
+    # TF32 keeps ten bits. `cudnn.flags` would turn off cuDNN with it.
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
+    return name
 
 
 def build(dtype=torch.float32, **backbone):
