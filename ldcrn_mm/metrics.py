@@ -1,9 +1,11 @@
 """PCK in units of the torso, for COCO's keypoints."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 from mmpose.registry import METRICS
 
 NUM_KEYPOINTS = 17
@@ -18,8 +20,9 @@ class TorsoPCKAccuracy(BaseMetric):
 
     A joint is found if it lies at most ``thr`` torsos from its annotation. A torso is
     the longer of a person's two distances from a hip to the opposite shoulder. Joints
-    that are not annotated do not count, nor does the face. (MMPose's
-    ``JhmdbPCKAccuracy`` takes the torso from JHMDB's own joints.)
+    that are not annotated do not count, nor do the face and people whose shoulders and
+    hips are not all annotated. (MMPose's ``JhmdbPCKAccuracy`` takes the torso from
+    JHMDB's own joints.)
 
     The metrics are ``PCK``, over all joints alike, and ``Shoulder PCK`` to
     ``Ankle PCK``. A metric without a joint that counts is left out.
@@ -32,8 +35,8 @@ class TorsoPCKAccuracy(BaseMetric):
         prefix: put before the names of the metrics.
 
     Raises:
-        ValueError: if the keypoints are not COCO's 17, a person's shoulders and hips
-            are not annotated, or ``min_visibility`` is not 1 or 2.
+        ValueError: if the keypoints are not COCO's 17, nobody has a torso or a joint
+            that counts, or ``min_visibility`` is not 1 or 2.
 
     References:
         PCK: Yang, Ramanan: "Articulated human detection with flexible mixtures of
@@ -63,22 +66,30 @@ class TorsoPCKAccuracy(BaseMetric):
             seen = visible.reshape(len(points), -1)[:, 0] > 0
             found = np.asarray(sample['pred_instances']['keypoints'])[0]
             distances = np.linalg.norm(found - points, axis=-1)
-            right = distances <= self.thr * _torso(points, seen)
+            torso = _torso(points, seen)
+            right = distances <= self.thr * torso
             if self.min_visibility == 2:
                 # MMPose's data sets clip the `v` of the file to 1.
                 stored = np.reshape(sample['raw_ann_info']['keypoints'], (-1, 3))
                 seen = seen & (stored[:, 2] == 2)
-            self.results.append((seen, right))
+            self.results.append((seen & (torso > 0), right))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """The shares, in percent, over everybody's joints that count."""
         seen, right = (np.array(values) for values in zip(*results))
+        body = [joint for left in PAIRS.values() for joint in (left, left + 1)]
+        out = (~seen[:, body].any(1)).sum()
+        what = f'{out} of {len(seen)} people have not all of their shoulders and hips '
+        what += 'annotated, or no joint that counts'
+        if out == len(seen):
+            raise ValueError(f'PCK in torsos cannot be measured: {what}.')
+        if out:
+            print_log(f'PCK leaves them out: {what}.', 'current', logging.WARNING)
 
         def share(joints: list[int]) -> float | None:
             counted = seen[:, joints]
             return 100 * right[:, joints][counted].mean() if counted.any() else None
 
-        body = [joint for left in PAIRS.values() for joint in (left, left + 1)]
         shares = {f'{name} PCK': share([i, i + 1]) for name, i in PAIRS.items()}
         shares['PCK'] = share(body)
         return {
@@ -87,7 +98,7 @@ class TorsoPCKAccuracy(BaseMetric):
 
 
 def _torso(points: np.ndarray, seen: np.ndarray) -> float:
-    """A person's torso, in the units of the points (17, 2)."""
+    """A person's torso, in the units of the points (17, 2), or 0 if it is not known."""
     if len(points) != NUM_KEYPOINTS:
         raise ValueError(
             f"TorsoPCKAccuracy is for COCO's {NUM_KEYPOINTS} keypoints, but the data "
@@ -95,10 +106,7 @@ def _torso(points: np.ndarray, seen: np.ndarray) -> float:
         )
     corners = (LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP)
     if not seen[list(corners)].all():
-        raise ValueError(
-            'TorsoPCKAccuracy measures in torsos, but the shoulders and hips of a '
-            'person are not all annotated. Leave such people out of the annotations.'
-        )
+        return 0.0
     return max(
         np.linalg.norm(points[LEFT_SHOULDER] - points[RIGHT_HIP]),
         np.linalg.norm(points[RIGHT_SHOULDER] - points[LEFT_HIP]),

@@ -103,11 +103,15 @@ def test_exception_where_the_keypoints_are_not_cocos():
 
 
 @pytest.mark.parametrize('joint', [5, 6, 11, 12])
-def test_exception_where_there_is_no_torso(joint):
+def test_people_without_a_torso_do_not_count(joint):
     seen = np.ones(17)
     seen[joint] = 0
-    with pytest.raises(ValueError, match='shoulders and hips'):
-        evaluate(sample(person(), person(), seen))
+    found = person()
+    found[9] += 1000
+    one, other = sample(person(), found), sample(person(), person() + 1000, seen)
+    assert evaluate(one, other) == evaluate(one)
+    with pytest.raises(ValueError, match='1 of 1 people'):
+        evaluate(other)
 
 
 def dataset_of(root, folder, people):
