@@ -269,10 +269,11 @@ def _names_of(metric: dict) -> list[str]:
 
 
 def _evaluated_files(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
-    """An evaluator that reads other annotations than its data set."""
+    """An evaluator that counts other people than its data set has."""
     for split in splits:
         parts = [*datasets(cfg, split)]
-        for metric in evaluators(cfg, split) if len(parts) == 1 else ():
+        metrics = evaluators(cfg, split)
+        for metric in metrics if len(parts) == 1 else ():
             where, dataset = parts[0]
             own = join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
             other = metric.get('ann_file')
@@ -281,6 +282,25 @@ def _evaluated_files(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
                     f'{split}_evaluator.ann_file is {other}, but {where}.ann_file is '
                     f'{own}. Set both to the same file.'
                 )
+        if all(type_name(m) != 'CocoMetric' or m.get('format_only') for m in metrics):
+            continue
+        for where, dataset in parts:
+            for name, whole in dict(indices=None, sample_interval=1).items():
+                if dataset.get(name, whole) != whole:
+                    yield (
+                        f'{where}.{name} leaves out people whom CocoMetric counts as '
+                        'not found. Set an ann_file with fewer people instead.'
+                    )
+        kinds = {type_name(dataset) for _, dataset in parts}
+        if len(parts) > 1 and not (
+            'datasets' in cfg[f'{split}_evaluator'] and len(kinds) == len(parts)
+        ):
+            yield (
+                f'{split}_evaluator: a CocoMetric counts the people of one ann_file, '
+                f'but {split}_dataloader.dataset has {len(parts)}. Put all people into '
+                'one file, or take a MultiDatasetEvaluator for data sets of different '
+                'types.'
+            )
 
 
 def _units(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
