@@ -106,6 +106,7 @@ def config_problems(cfg: Config, splits: Sequence[str]) -> list[str]:
         return ['the config has no model.']
     return [
         *_sizes(cfg, splits),
+        *_crops(cfg),
         *_keypoints(cfg, splits),
         *stale_variables(cfg),
         *misspelt_names(cfg),
@@ -162,6 +163,18 @@ def _sizes(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
                 codec = part.encoder
                 codec = codec[-1] if isinstance(codec, list) else codec
                 yield from _differ(codec, decoder, [*codec], f'{key}.encoder')
+
+
+def _crops(cfg: Config) -> Iterator[str]:
+    """Training, validation and test pictures that are cut out in two ways."""
+    crops = {}
+    for split in SPLITS:
+        loader = cfg.get(f'{split}_dataloader') or {}
+        for key, part in dicts_in(loader.get('dataset'), f'{split}_dataloader.dataset'):
+            if 'type' in part and type_name(part) == 'TopdownAffine':
+                crops[bool(part.get('use_udp'))] = f'{key}.use_udp'
+    if len(crops) > 1:
+        yield f'{crops[True]} is True, but not {crops[False]}. Set both alike.'
 
 
 def _differ(part: dict, decoder: dict, names: list[str], key: str) -> Iterator[str]:

@@ -34,6 +34,7 @@ def problems(root, tmp_path):
         ({f'{VAL}.pipeline.2.input_size': (192, 250)}, [VAL, '(192, 250)', 'decoder']),
         ({f'{TRAIN}.pipeline.5.input_size': (96, 128)}, [f'{TRAIN}.pipeline.5']),
         ({f'{TRAIN}.pipeline.6.encoder.heatmap_size': (24, 32)}, ['encoder.heat']),
+        ({f'{VAL}.pipeline.2.use_udp': True}, [f'{VAL}.pipeline.2.use_udp', 'test_']),
         ({'model.head.decoder.heatmap_size': (24, 32)}, ['decoder.heat', '(48, 64)']),
         ({'model.head.decoder.input_size': 256}, ['input_size', 'got 256']),
         ({'model.head.decoder.heatmap_size': (48,)}, ['heatmap_size', '(48,)']),
