@@ -10,6 +10,7 @@ the random augmentation differs.
 """
 
 import argparse
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -71,10 +72,13 @@ def build_config(args: argparse.Namespace) -> Config:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if cfg.get('resume') and not args.resume:
         args.resume = cfg.get('load_from') or 'auto'
-    if not args.resume:
-        resume.check_fresh(cfg.work_dir)
+    may_be_new = False
     if args.resume == 'auto':
         args.resume = resume.last_checkpoint(cfg.work_dir)
+        # A kill before the first epoch_N.pth leaves no record, but may leave a best_*
+        may_be_new = not Path(cfg.work_dir, 'last_checkpoint').is_file()
+    if not args.resume and not may_be_new:
+        resume.check_fresh(cfg.work_dir)
     cfg.resume = bool(args.resume)
     if cfg.resume:
         resume.check_resumable(args.resume, bool(cfg.get('param_scheduler')))

@@ -197,7 +197,7 @@ def _load(path: str) -> Any:
 
 
 def _require(
-    records: Any, what: str, rules: Rules, optional: Sequence[str] = ()
+    records: Any, what: str, rules: Rules, optional: Container[str] = ()
 ) -> list[dict]:
     """The records, which keep the rules.
 
@@ -281,9 +281,13 @@ def _require_people(
     content: dict, names: list[str] | None, evaluator: Mapping[str, Any] | None
 ) -> None:
     """Checks the annotations, and the categories that they name."""
-    optional = ['bbox', 'keypoints', 'area', 'num_keypoints', 'iscrowd']
-    if evaluator is not None and evaluator.get('use_area', True):
-        optional.remove('area')
+    optional = {'bbox', 'keypoints', 'area', 'num_keypoints', 'iscrowd'}
+    if evaluator is not None:  # it also reads whom MMPose leaves out
+        optional -= {'bbox', 'keypoints'}
+        if evaluator.get('use_area', True):
+            optional.remove('area')
+        if evaluator.get('iou_type') == 'keypoints_crowd':
+            optional.remove('num_keypoints')
     length = names and 3 * len(names)
     values = f'{length or ""} finite numbers: x, y, v of every keypoint'.lstrip()
     points = (

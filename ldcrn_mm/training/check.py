@@ -106,6 +106,7 @@ def config_problems(cfg: Config, splits: Sequence[str]) -> list[str]:
         return ['the config has no model.']
     return [
         *_sizes(cfg, splits),
+        *_crops(cfg),
         *_keypoints(cfg, splits),
         *stale_variables(cfg),
         *misspelt_names(cfg),
@@ -162,6 +163,18 @@ def _sizes(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
                 codec = part.encoder
                 codec = codec[-1] if isinstance(codec, list) else codec
                 yield from _differ(codec, decoder, [*codec], f'{key}.encoder')
+
+
+def _crops(cfg: Config) -> Iterator[str]:
+    """Training, validation and test pictures that are cut out in two ways."""
+    crops = {}
+    for split in SPLITS:
+        loader = cfg.get(f'{split}_dataloader') or {}
+        for key, part in dicts_in(loader.get('dataset'), f'{split}_dataloader.dataset'):
+            if 'type' in part and type_name(part) == 'TopdownAffine':
+                crops[bool(part.get('use_udp'))] = f'{key}.use_udp'
+    if len(crops) > 1:
+        yield f'{crops[True]} is True, but not {crops[False]}. Set both alike.'
 
 
 def _differ(part: dict, decoder: dict, names: list[str], key: str) -> Iterator[str]:
@@ -269,10 +282,11 @@ def _names_of(metric: dict) -> list[str]:
 
 
 def _evaluated_files(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
-    """An evaluator that reads other annotations than its data set."""
+    """An evaluator that counts other people than its data set has."""
     for split in splits:
         parts = [*datasets(cfg, split)]
-        for metric in evaluators(cfg, split) if len(parts) == 1 else ():
+        metrics = evaluators(cfg, split)
+        for metric in metrics if len(parts) == 1 else ():
             where, dataset = parts[0]
             own = join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
             other = metric.get('ann_file')
@@ -281,6 +295,25 @@ def _evaluated_files(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
                     f'{split}_evaluator.ann_file is {other}, but {where}.ann_file is '
                     f'{own}. Set both to the same file.'
                 )
+        if all(type_name(m) != 'CocoMetric' or m.get('format_only') for m in metrics):
+            continue
+        for where, dataset in parts:
+            for name, whole in dict(indices=None, sample_interval=1).items():
+                if dataset.get(name, whole) != whole:
+                    yield (
+                        f'{where}.{name} leaves out people whom CocoMetric counts as '
+                        'not found. Set an ann_file with fewer people instead.'
+                    )
+        kinds = {type_name(dataset) for _, dataset in parts}
+        if len(parts) > 1 and not (
+            'datasets' in cfg[f'{split}_evaluator'] and len(kinds) == len(parts)
+        ):
+            yield (
+                f'{split}_evaluator: a CocoMetric counts the people of one ann_file, '
+                f'but {split}_dataloader.dataset has {len(parts)}. Put all people into '
+                'one file, or take a MultiDatasetEvaluator for data sets of different '
+                'types.'
+            )
 
 
 def _units(cfg: Config, splits: Sequence[str]) -> Iterator[str]:

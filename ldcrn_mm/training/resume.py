@@ -75,13 +75,19 @@ def check_fresh(work_dir: str) -> None:
     Raises:
         ValueError: names one of them, and says what to do.
     """
-    for path in sorted(Path(work_dir).glob('*.pth')):
-        if re.match(r'(epoch|iter|best)_', path.name):
-            raise ValueError(
-                f'{work_dir} has checkpoints of an earlier training, such as '
-                f'{path.name}. Continue it with --resume, or choose another folder '
-                'with --work-dir.'
-            )
+    found = [
+        str(path)
+        for path in sorted(Path(work_dir).glob('*.pth'))
+        if re.match(r'(epoch|iter|best)_', path.name)
+    ]
+    if last := last_checkpoint(work_dir):  # also where the hook has an `out_dir`
+        found.append(last)
+    if found:
+        raise ValueError(
+            f'{work_dir} has checkpoints of an earlier training, such as {found[0]}. '
+            'Continue it with --resume from its last epoch_N.pth, or choose another '
+            'folder with --work-dir.'
+        )
 
 
 def last_checkpoint(work_dir: str) -> str | None:
@@ -104,7 +110,7 @@ def last_checkpoint(work_dir: str) -> str | None:
     ]
     numbered.sort(key=lambda path: int(path.stem.rpartition('_')[2]), reverse=True)
     for path in (folder / named.name, named, *numbered):
-        if path.is_file():
+        if path.is_file() and path != folder:
             return str(path)
     return None
 

@@ -190,6 +190,14 @@ def test_a_run_starts_anew_if_there_is_no_checkpoint(built, options):
     assert (cfg.resume, cfg.load_from) == (False, None)
 
 
+def test_a_run_of_which_only_the_best_is_left_starts_not_anew(built, tmp_path):
+    (tmp_path / 'best_coco_AP_epoch_1.pth').touch()
+    assert not built('--resume', '--work-dir', tmp_path).resume  # killed in epoch 2
+    (tmp_path / 'last_checkpoint').write_text(f'{tmp_path}/epoch_9.pth')
+    with pytest.raises(ValueError, match=r'best_coco_AP_epoch_1.*epoch_N'):
+        built('--resume', '--work-dir', tmp_path)
+
+
 @pytest.mark.parametrize('name', ['', 'epoch_2.pth'])
 def test_a_run_goes_on_from_the_last_checkpoint_or_a_named_one(built, trained, name):
     named = [trained / name] if name else []

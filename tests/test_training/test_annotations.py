@@ -151,17 +151,29 @@ def test_what_mmpose_leaves_out_is_counted(coco, change, count):
     assert dict(counts).items() >= count.items()
 
 
+CROWD = dict(use_area=False, iou_type='keypoints_crowd')
+
+
 @pytest.mark.parametrize(
     ('metric', 'change', 'words'),
     [
         (dict(), without('annotations', 'area'), 'area'),
         (dict(), lambda content: content.pop('categories') and None, 'categories'),
-        (dict(use_area=False, iou_type='keypoints_crowd'), of_image(), 'crowdIndex'),
+        (dict(), without('annotations', 'bbox'), 'bbox must be'),
+        (dict(), without('annotations', 'keypoints'), 'keypoints must be'),
+        (dict(), without('annotations', 'num_keypoints'), None),
+        (CROWD, without('images', 'crowdIndex'), 'crowdIndex'),
+        (CROWD, without('annotations', 'num_keypoints'), 'num_keypoints must'),
         (dict(use_area=False), without('annotations', 'area'), None),
     ],
 )
 def test_an_evaluator_needs_more(coco, metric, change, words):
-    _, problems = coco(change, evaluator=metric)
+    def crowded(content):
+        for image in content['images']:
+            image['crowdIndex'] = 0.5
+        return change(content)
+
+    _, problems = coco(crowded, evaluator=metric)
     assert words in problems[0] if words else not problems
 
 

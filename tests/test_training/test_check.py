@@ -34,6 +34,7 @@ def problems(root, tmp_path):
         ({f'{VAL}.pipeline.2.input_size': (192, 250)}, [VAL, '(192, 250)', 'decoder']),
         ({f'{TRAIN}.pipeline.5.input_size': (96, 128)}, [f'{TRAIN}.pipeline.5']),
         ({f'{TRAIN}.pipeline.6.encoder.heatmap_size': (24, 32)}, ['encoder.heat']),
+        ({f'{VAL}.pipeline.2.use_udp': True}, [f'{VAL}.pipeline.2.use_udp', 'test_']),
         ({'model.head.decoder.heatmap_size': (24, 32)}, ['decoder.heat', '(48, 64)']),
         ({'model.head.decoder.input_size': 256}, ['input_size', 'got 256']),
         ({'model.head.decoder.heatmap_size': (48,)}, ['heatmap_size', '(48,)']),
@@ -72,6 +73,8 @@ def problems(root, tmp_path):
             {'val_evaluator.ann_file': 'data/coco/annotations/other.json'},
             ['val_evaluator.ann_file', 'other.json', 'val2017.json'],
         ),
+        ({f'{VAL}.indices': 50}, [f'{VAL}.indices', 'CocoMetric']),
+        ({f'{VAL}.sample_interval': 5}, [f'{VAL}.sample_interval', 'CocoMetric']),
     ],
 )
 def test_settings_that_cannot_be_right(problems, settings, words):
@@ -158,6 +161,36 @@ def test_keypoints_that_are_converted(problems, lines, count):
     found = problems(lines=f'train_dataloader = dict(dataset={lines})')
     assert len(found) == bool(count)
     assert not count or f'out_channels is 17, but must be {count}' in found[0]
+
+
+EACH = (
+    "dict(type='MultiDatasetEvaluator', metrics=[dict(type='CocoMetric')], datasets=[])"
+)
+
+
+@pytest.mark.parametrize(
+    ('other', 'evaluator', 'is_right'),
+    [
+        ('CocoDataset', "dict(type='CocoMetric')", False),
+        ('CocoDataset', EACH, False),  # which tells data sets apart by their type
+        ('AicDataset', "dict(type='CocoMetric')", False),
+        ('AicDataset', EACH, True),
+        ('CocoDataset', "dict(type='PCKAccuracy')", True),
+    ],
+)
+def test_people_of_two_files_are_counted_apart(problems, other, evaluator, is_right):
+    converted = f'pipeline=[{CONVERTER.format(17)}]'
+    parts = ', '.join(f"dict(type='{x}', {converted})" for x in ('CocoDataset', other))
+    lines = f"""
+meta = dict(from_file='configs/_base_/datasets/coco.py')
+both = dict(type='CombinedDataset', metainfo=meta, datasets=[{parts}])
+val_dataloader = dict(dataset=dict(_delete_=True, **both))
+val_evaluator = dict(_delete_=True, **{evaluator})
+default_hooks = dict(checkpoint=dict(save_best=None))
+"""
+    found = problems(lines=lines, splits=['val'])
+    assert (found == []) is is_right, found
+    assert is_right or 'MultiDatasetEvaluator' in found[0]
 
 
 def test_a_part_of_the_keypoints_is_returned(problems):

@@ -418,8 +418,11 @@ def test_a_new_training_takes_no_folder_with_checkpoints(tmp_path, name):
     check_fresh(str(tmp_path))
     check_fresh(str(tmp_path / 'nowhere'))
     (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=f'{name}.*--resume.*--work-dir'):
-        check_fresh(str(tmp_path))
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other' / 'last_checkpoint').write_text(f'{tmp_path}/{name}')  # out_dir
+    for folder in (tmp_path, tmp_path / 'other'):
+        with pytest.raises(ValueError, match=f'{name}.*--resume.*--work-dir'):
+            check_fresh(str(folder))
 
 
 @pytest.mark.parametrize(
