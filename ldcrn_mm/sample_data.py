@@ -180,7 +180,7 @@ def draw_split(
     for image_id in range(FIRST_IDS[split], FIRST_IDS[split] + number):
         image, puppets = draw_picture(np.random.default_rng((seed, image_id)))
         name = f'{image_id:012d}.jpg'
-        cv2.imwrite(str(folder / name), image)
+        (folder / name).write_bytes(cv2.imencode('.jpg', image)[1])
         yield image_id, name, puppets
 
 

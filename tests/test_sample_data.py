@@ -151,6 +151,12 @@ def test_same_seed_same_bytes_other_seed_other_pictures(data, tmp_path):
     assert not set(other.values()) & set(contents(data).values())
 
 
+def test_a_folder_of_any_name(tmp_path):
+    out = tmp_path / 'd\udce9'  # not UTF-8
+    make_sample_data(out, ['coco'], num_train=1, num_val=1)
+    assert cv2.imdecode(np.fromfile(next(out.rglob('*.jpg')), np.uint8), 1).any()
+
+
 def test_a_larger_set_begins_with_the_smaller_one(data, tmp_path):
     make_sample_data(tmp_path, ['mpii'], num_train=TRAIN + 1, num_val=1, seed=3)
     larger, smaller = contents(tmp_path), contents(data)
@@ -191,7 +197,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cv2, 'imwrite', interrupt)
+    monkeypatch.setattr(cv2, 'imencode', interrupt)
     with pytest.raises(KeyboardInterrupt):
         make_sample_data(tmp_path, num_train=1, num_val=1)
     assert not list(tmp_path.iterdir())

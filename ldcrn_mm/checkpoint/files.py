@@ -104,21 +104,34 @@ def _load(source: str, map_location: Any) -> Any:
         with mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'):
             os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)
             return CheckpointLoader.load_checkpoint(source, map_location, 'silent')
-    path = _download(source) if on_the_web else Path(expanduser(source))
-    _check_file(path)
-    return torch.load(path, map_location, weights_only=True)
+    path = place_of_download(source) if on_the_web else Path(expanduser(source))
+    is_new = on_the_web and not path.exists()
+    if is_new:
+        _download(source, path)
+    try:
+        _check_file(path)
+        return torch.load(path, map_location, weights_only=True)
+    except Exception:
+        if is_new:  # broken off, or an error page: the next call asks again
+            path.unlink(missing_ok=True)
+        raise
 
 
-def _download(address: str) -> Path:
-    """The file in torch.hub's cache, downloaded if it is not there yet."""
-    path = Path(torch.hub.get_dir(), 'checkpoints', Path(urlsplit(address).path).name)
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # PyTorch would wait for ever for a server that does not answer.
-        limited = functools.partial(urlopen, timeout=TIMEOUT)
-        with mock.patch('torch.hub.urlopen', limited):
-            torch.hub.download_url_to_file(address, str(path), _hash_in(path.name))
-    return path
+def place_of_download(address: str) -> Path:
+    """The file in torch.hub's cache. Without a hash in its name it is the address's."""
+    folder = Path(torch.hub.get_dir(), 'checkpoints')
+    name = Path(urlsplit(address).path).name
+    if not _hash_in(name):
+        folder /= hashlib.sha256(address.encode()).hexdigest()[:16]
+    return folder / name
+
+
+def _download(address: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # PyTorch would wait for ever for a server that does not answer.
+    limited = functools.partial(urlopen, timeout=TIMEOUT)
+    with mock.patch('torch.hub.urlopen', limited):
+        torch.hub.download_url_to_file(address, str(path), _hash_in(path.name))
 
 
 def _hash_in(name: str) -> str | None:

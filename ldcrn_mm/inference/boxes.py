@@ -67,7 +67,7 @@ def check_boxes(boxes: Boxes | None, width: int, height: int, name: str) -> np.n
 
     Raises:
         ValueError: if boxes are missing, of another shape, not finite, empty, too
-            large, or outside the picture.
+            large, shares of the picture, or outside it.
     """
     if boxes is None:
         raise ValueError(f'There are no boxes for {name}. Give [] if nobody is in it.')
@@ -83,11 +83,13 @@ def check_boxes(boxes: Boxes | None, width: int, height: int, name: str) -> np.n
     inside = (x1 < width) & (y1 < height) & (x2 > 0) & (y2 > 0)
     sides = np.stack([x2 - x1, y2 - y1], axis=1)
     sized = ((sides > SMALLEST) & (sides < LARGEST)).all(1)
-    for box in array[~(np.isfinite(array).all(1) & sized & inside)]:
+    in_pixels = (sides > 1).any(1) | (x2 > 2) | (y2 > 2)  # not shares of the picture
+    for box in array[~(np.isfinite(array).all(1) & sized & inside & in_pixels)]:
         corners = ','.join(f'{value:g}' for value in box[:4])
         raise ValueError(
-            f'The box {corners} in {name} is empty, not finite or outside the picture '
-            f'of {width}x{height}. Expected the corners x1,y1,x2,y2 in pixels.'
+            f'The box {corners} in {name} is empty, not finite, not in pixels or '
+            f'outside the picture of {width}x{height}. Expected the corners '
+            'x1,y1,x2,y2 in pixels.'
         )
     scores = np.ones((len(array), 5 - array.shape[1]), np.float32)
     return np.concatenate([array, scores], axis=1)

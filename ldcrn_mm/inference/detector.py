@@ -2,18 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
-import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpose.apis.inferencers.utils import default_det_models
 from mmpose.registry import DATASETS
 
 from ..checkpoint import load_weights, read_checkpoint
-from ..checkpoint.files import tensors_in
+from ..checkpoint.files import place_of_download, tensors_in
 from ..deploy import is_exported, open_runtime
 
 # From a picture (H, W, 3), uint8, BGR, to boxes (N, 5): corners and score.
@@ -39,12 +37,12 @@ def default_detector(config: Config, device: str | None) -> Detector:
     try:
         return open_detector(chosen['model'], weights, device, chosen['cat_ids'])
     except (ImportError, OSError, ValueError) as error:
-        name = PurePosixPath(urlsplit(weights or '').path).name
-        file = Path(torch.hub.get_dir(), 'checkpoints', name)
-        source = '' if str(weights) in str(error) else f', from {weights}'
-        raise ValueError(
-            f'{error}. Put the file at {file}{source}, or give boxes or a detector.'
-        ) from error
+        advice = 'Give boxes or a detector.'
+        if weights:
+            source = '' if weights in str(error) else f', from {weights}'
+            file = place_of_download(weights)
+            advice = f'Put the file at {file}{source}, or give boxes or a detector.'
+        raise ValueError(f'{error}. {advice}') from error
 
 
 def open_detector(

@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from http.client import HTTPException
+from os.path import abspath, exists
 from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 from urllib.request import url2pathname, urlopen
@@ -35,7 +36,8 @@ class InputWarning(UserWarning):
 class Video:
     """Frames of a video or a camera, (H, W, 3), uint8, BGR, to be read once.
 
-    Iterating raises a ``ValueError`` after the last frame of a video that breaks off.
+    Iterating raises a ``ValueError`` after the last frame of a video that breaks off,
+    and the second time.
 
     Args:
         source: path or address that OpenCV can open, or number of a camera.
@@ -53,7 +55,9 @@ class Video:
     def __init__(self, source: str | int) -> None:
         self.source = source
         self.time = 0.0
-        self._capture = cv2.VideoCapture(source)
+        is_file = isinstance(source, str) and exists(source)
+        # FFmpeg takes 12:30.mp4 for an address, but no absolute path.
+        self._capture = cv2.VideoCapture(abspath(source) if is_file else source)
         success, self._first = self._capture.read()
         if not success:
             what = f'camera {source}' if isinstance(source, int) else f'`{source}`'
@@ -68,7 +72,9 @@ class Video:
         self.num_frames = count if count > 0 else None
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        success, frame = self._first is not None, self._first
+        if self._first is None:
+            raise ValueError(f'`{self.source}` was read before. Open it again.')
+        success, frame = True, self._first
         self._first, frames = None, 0
         start = self._capture.get(cv2.CAP_PROP_POS_MSEC)
         try:
@@ -79,7 +85,7 @@ class Video:
                 success, frame = self._capture.read()
         finally:
             self._capture.release()
-        if frames and self._breaks_off(frames):
+        if self._breaks_off(frames):
             raise ValueError(
                 f'`{self.source}` breaks off: {frames} of {self.num_frames} frames '
                 'could be read.'

@@ -61,6 +61,20 @@ class TestReading:
         with pytest.raises(FileNotFoundError, match=r'checkpoint\.pth'):
             read_checkpoint(file)
 
+    def test_addresses_with_one_file_name(self, tmp_path, web):
+        for run in ('1', '2'):
+            write_whole(to_bytes(dict(run=run)), tmp_path / run / 'best.pth')
+        for run in ('1', '2', '1'):
+            assert read_checkpoint(f'{web}/{run}/best.pth') == dict(run=run)
+
+    def test_a_broken_download_is_not_kept(self, file, web):
+        content = file.read_bytes()
+        file.write_bytes(content[:500])
+        with pytest.raises(ValueError, match=r'checkpoint\.pth` is broken'):
+            read_checkpoint(f'{web}/checkpoint.pth')
+        file.write_bytes(content)
+        assert is_content(read_checkpoint(f'{web}/checkpoint.pth'))
+
     def test_device_of_the_tensors(self, file):
         state = read_checkpoint(file, map_location='meta')['state_dict']
         assert state['a.weight'].device.type == 'meta'

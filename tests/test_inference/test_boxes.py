@@ -37,7 +37,7 @@ def test_a_list_of_arrays_has_one_for_each_picture(each):
         (np.zeros((0, 4)), np.zeros((0, 5))),
         ([[-20, -20, 1, 1]], [[-20, -20, 1, 1, 1]]),
         ([[99, 49, 200, 200]], [[99, 49, 200, 200, 1]]),
-        ([[0.25, 0, 0.5, 1]], [[0.25, 0, 0.5, 1, 1]]),
+        ([[9.25, 0, 9.5, 1]], [[9.25, 0, 9.5, 1, 1]]),
     ],
 )
 def test_boxes_have_scores_and_may_reach_over_the_edge(boxes, expected):
@@ -58,6 +58,7 @@ def test_boxes_have_scores_and_may_reach_over_the_edge(boxes, expected):
         [10, 10, float('nan'), 20],
         [10, 10, float('inf'), 20],
         *([0, 0, far, 20] for far in (1e300, 2e6, 1e-40)),  # a crop would be NaN
+        *([0.1, 0.2, 0.5, 0.9], [0.5, 0.5, 1.4, 1.5], [0, 0, 1, 1]),  # not in pixels
     ],
 )
 def test_a_box_that_cannot_be_meant_is_named(box):

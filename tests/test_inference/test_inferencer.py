@@ -154,14 +154,14 @@ class TestDetector:
         assert opened == [(inferencer.cfg, 'cpu')]
 
     def test_without_the_default(self, config, checkpoint, picture, web, monkeypatch):
-        weights = f'{web}/nowhere-01234567.pth'
+        weights = f'{web}/nowhere-0123abcd.pth'
         monkeypatch.setitem(default_det_models['human'], 'weights', weights)
         inferencer = TopdownInferencer(config, checkpoint, 'cpu')
         with pytest.warns(InputWarning, match='whole picture') as shown:
             results = instances(inferencer, [picture, picture])
         assert [found.bboxes.tolist() for found in results] == 2 * [[[0, 0, 160, 120]]]
         (message,) = [str(w.message) for w in shown if w.category is InputWarning]
-        for part in (weights, '404', 'checkpoints/nowhere-01234567.pth'):
+        for part in (weights, '404', 'checkpoints/nowhere-0123abcd.pth'):
             assert part in message
         assert '\n' not in message
 

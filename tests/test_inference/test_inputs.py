@@ -295,6 +295,15 @@ def test_a_video_knows_its_rate_and_its_end(video):
     assert (opened.fps, opened.num_frames, opened.name) == (10, 3, 'walk.mp4')
     means = [frame.mean() for frame in open_inputs(opened)]
     np.testing.assert_allclose(means, [0, 100, 200], atol=3)
+    with pytest.raises(ValueError, match=r'walk\.avi` was read before'):
+        next(iter(opened))
+
+
+@pytest.mark.parametrize('name', ['12:30.avi', 'file:a.avi', '%02d.avi', 'a?#.avi'])
+def test_a_video_of_any_name(video, monkeypatch, name):
+    monkeypatch.chdir(video.parent)
+    video.rename(name)
+    assert len(list(open_inputs(name))) == 3
 
 
 @pytest.mark.parametrize(
