@@ -123,14 +123,21 @@ def refuse_original(
     MMEngine only warns about names that do not match and keeps random weights. This
     hook is registered on the backbone. It finds the authors' names in ``state_dict``
     when the backbone is loaded alone, and in ``unexpected_keys`` when it is loaded as
-    a part of the estimator.
+    a part of the estimator. A checkpoint without any name of the backbone, loaded into
+    the backbone alone, is refused too.
 
     Raises:
-        ValueError: names the command that converts the checkpoint.
+        ValueError: says how to load the checkpoint.
     """
     names = [name.removeprefix(prefix) for name in (*state_dict, *unexpected_keys)]
     if is_original(names):
         raise ValueError(
             'This checkpoint is from the original LDCRN code, whose tensors have other '
             f'names. Convert it and load the result:\n    {COMMAND}'
+        )
+    if not prefix and not module.state_dict().keys() & names:
+        raise ValueError(
+            'No weight of this checkpoint has the name of one of the backbone, such as '
+            f'{next(iter(module.state_dict()))}. For those of a whole network set '
+            "init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')."
         )

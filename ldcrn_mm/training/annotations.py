@@ -19,6 +19,7 @@ from mmengine.config import ConfigDict
 from mmpose.datasets.datasets.base import BaseCocoStyleDataset
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS
+from PIL import Image
 from scipy.io import loadmat
 
 from ..checkpoint.files import write_whole
@@ -27,8 +28,10 @@ PICTURES = 1000  # that are looked for on the disk
 LARGE = 10_000_000  # bytes: reading takes longer than keeping the result
 HEAD = [8, 9]  # MPII's upper neck and top of the head
 LARGEST = 1e300
+ORIENTATION = 0x0112  # in EXIF
 MISSING = object()
 Rules = Mapping[str, tuple[Callable[[Any], bool], str]]  # a test, what it expects
+Picture = tuple[str, int, int]  # name, width and height, or 0 if they are not said
 
 
 def _is_number(value: Any) -> bool:
@@ -150,7 +153,9 @@ def inspect_dataset(
             found = _inspect_coco(_load(path), names, evaluator, boxes, counts)
             pictures = _some(found)
         folder = dataset.get('data_prefix', {}).get('img', '')
-        _require_files(join(root, folder), pictures)
+        # MMPose reads pictures upright, unless LoadImage.color_type says otherwise
+        upright = '_ignore_orientation' not in str(dataset.get('pipeline'))
+        _require_files(join(root, folder), pictures, upright)
     except ValueError as error:
         return counts, [f'{path}: {error}']
     if record and not kept:
@@ -182,10 +187,10 @@ def _kept(record: Path | None) -> Any:
         return None
 
 
-def _some(names: set[str]) -> list[str]:
+def _some(pictures: set[Picture]) -> list[Picture]:
     """The pictures to look for: all, or ``PICTURES`` of them."""
-    ordered = sorted(names)
-    return Random(0).sample(ordered, PICTURES) if len(names) > PICTURES else ordered
+    ordered = sorted(pictures)
+    return Random(0).sample(ordered, PICTURES) if len(ordered) > PICTURES else ordered
 
 
 def _load(path: str) -> Any:
@@ -247,8 +252,8 @@ def _inspect_coco(
     evaluator: Mapping[str, Any] | None,
     bbox_file: str | None,
     counts: Counter,
-) -> set[str]:
-    """Counts, and returns the names of the pictures that MMPose reads."""
+) -> set[Picture]:
+    """Counts, and returns the pictures that MMPose reads."""
     if not isinstance(content, dict):
         raise ValueError(f"expected COCO's dict, got {short(content)}")
     of_image = dict(id=ID, file_name=TEXT, width=SIZE, height=SIZE)
@@ -274,7 +279,8 @@ def _inspect_coco(
             raise ValueError(f'no person is left of {len(reasons)} annotations ({why})')
     if bbox_file:
         _inspect_boxes(bbox_file, by_id)
-    return {by_id[person['image_id']]['file_name'] for person in people}
+    read = [by_id[person['image_id']] for person in people]
+    return {(x['file_name'], x['width'], x['height']) for x in read}
 
 
 def _require_people(
@@ -353,12 +359,14 @@ def _inspect_categories(
             )
 
 
-def _inspect_mpii(content: Any, headbox_file: str | None, counts: Counter) -> set[str]:
-    """Counts, and returns the names of the pictures."""
+def _inspect_mpii(
+    content: Any, headbox_file: str | None, counts: Counter
+) -> set[Picture]:
+    """Counts, and returns the pictures."""
     people = _require(content, 'people', OF_MPII)
     points = np.array([person['joints'] for person in people])
     has_points = points.max((1, 2)) > 0
-    pictures = {person['image'] for person in people}
+    pictures = {(person['image'], 0, 0) for person in people}
     counts['images'] = len(pictures)
     counts['people with keypoints'] = int(has_points.sum())
     if not has_points.any():
@@ -401,12 +409,36 @@ def _inspect_boxes(path: str, images: Container[int]) -> None:
         raise ValueError(f'{path} has no box of category 1, which MMPose takes')
 
 
-def _require_files(folder: str, names: list[str]) -> None:
+def _require_files(folder: str, pictures: Sequence[Picture], upright: bool) -> None:
     if '://' in folder:
         return
-    paths = [join(folder, name) for name in names]
-    missing = [path for path in paths if not (isfile(path) and getsize(path))]
+    said = {join(folder, name): tuple(size) for name, *size in pictures}
+    missing = [path for path in said if not (isfile(path) and getsize(path))]
     if missing:
         raise ValueError(
             f'{len(missing)} pictures are missing or empty, such as {missing[0]}'
         )
+    sizes = {path: _size(path, upright) for path, size in said.items() if any(size)}
+    other = [path for path, size in sizes.items() if size and size != said[path]]
+    turned = [path for path in other if sizes[path] == said[path][::-1]]
+    # A few others do little harm: MMPose only limits the boxes to these sizes
+    if wrong := turned or (2 * len(other) > len(said) and other):
+        path = wrong[0]
+        raise ValueError(
+            f'{len(wrong)} pictures have other sizes than the annotations say, such as '
+            f'{path}: MMPose reads it {"upright by EXIF, " if upright else ""}with a '
+            f'width and height of {sizes[path]}, not {said[path]}'
+        )
+
+
+def _size(path: str, upright: bool) -> tuple[int, int] | None:
+    """Width and height of a picture, if Pillow knows its format."""
+    try:
+        with Image.open(path) as image:
+            if image.getexif().get(ORIENTATION, 1) < 5:
+                return image.size
+            if image.format not in ('JPEG', 'MPO'):  # libraries differ on the others
+                return None
+            return image.size[::-1] if upright else image.size
+    except Exception:  # of any type, from a broken file
+        return None

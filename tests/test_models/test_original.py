@@ -93,6 +93,18 @@ def test_exception_that_tells_how_to_convert_the_original_weights(build, origina
             load(build(), original)
 
 
+@pytest.mark.parametrize('prefix', [None, 'backbone.'])
+def test_a_backbone_takes_its_weights_from_a_whole_network(tmp_path, prefix):
+    torch.save(MODELS.build(ESTIMATOR).state_dict(), tmp_path / 'weights.pth')
+    init = dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth'))
+    backbone = LDCRN(init_cfg=init | (dict(prefix=prefix) if prefix else {}))
+    if prefix:
+        backbone.init_weights()
+        return
+    with pytest.raises(ValueError, match=r"stem.*prefix='backbone\.'"):
+        backbone.init_weights()
+
+
 def test_translated_weights_are_loaded(original):
     network = MODELS.build(ESTIMATOR)
     network.load_state_dict({mmpose_name(n): t for n, t in original.items()})

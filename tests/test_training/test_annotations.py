@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from mmengine.config import ConfigDict
 from mmpose.registry import DATASETS
+from PIL import Image
 from scipy.io import savemat
 
 from ldcrn_mm.training import annotations
@@ -149,6 +150,34 @@ def test_what_mmpose_leaves_out_is_counted(coco, change, count):
     counts, problems = coco(change)
     assert not problems
     assert dict(counts).items() >= count.items()
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'orientation', 'count'),
+    [
+        ([(64, 48)] * 3, 1, 0),
+        ([(48, 64)] * 3, 6, 0),  # upright it is 64 x 48
+        ([(64, 48)] * 3, 6, 3),
+        ([(64, 48)] * 3, 3, 0),
+        ([(48, 64), (64, 48), (64, 48)], 1, 1),  # width and height are exchanged
+        ([(32, 24)] * 3, 1, 3),  # made smaller after they were annotated
+        ([(65, 48), (64, 48), (64, 48)], 1, 0),  # does little harm
+    ],
+)
+def test_pictures_have_the_annotated_size(coco, tmp_path, sizes, orientation, count):
+    def change(content):
+        for i, size in enumerate(sizes, 1):
+            exif = Image.Exif()
+            exif[0x0112] = orientation
+            Image.new('RGB', size).save(tmp_path / f'{i}.jpg', exif=exif)
+            content['images'][i - 1].update(width=64, height=48)
+
+    _, problems = coco(change)
+    as_stored = dict(type='LoadImage', color_type='color_ignore_orientation')
+    same = orientation == 6  # then the annotations fit the one or the other
+    assert len(coco(change, pipeline=[as_stored])[1]) == (same ^ bool(count))
+    assert len(problems) == bool(count)
+    assert not count or f'{count} pictures have other sizes' in problems[0]
 
 
 CROWD = dict(use_area=False, iou_type='keypoints_crowd')
