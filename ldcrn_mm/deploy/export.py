@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..checkpoint.files import write_whole
 from ..training.check import check_inference
 from ..training.data_files import inference_dataset
+from ..training.launch import type_name
 from .decoding import HeatmapDecoder
 from .runtime import DECODED_OUTPUTS, PRECISION_KEY, Runtime
 
@@ -136,7 +137,7 @@ def write_predictor(cfg: Config, model: BasePoseEstimator, network: Path) -> Pat
     dataset = inference_dataset(cfg)
     cfg = Config({**cfg, 'test_dataloader': dict(dataset=dataset)})
     check_inference(cfg)
-    steps = {step.type.rpartition('.')[2]: step for step in dataset.pipeline}
+    steps = {type_name(step).rpartition('.')[2]: step for step in dataset.pipeline}
     flip_mode = model.test_cfg.get('flip_mode', 'heatmap')
     known = ['LoadImage', 'GetBBoxCenterScale', 'TopdownAffine', 'PackPoseInputs']
     if [*steps] != known or steps['TopdownAffine'].get('use_udp'):
@@ -144,6 +145,8 @@ def write_predictor(cfg: Config, model: BasePoseEstimator, network: Path) -> Pat
     if flip_mode != 'heatmap':
         raise ValueError(f"its flip_mode is 'heatmap', but the config's {flip_mode!r}")
     meta, normalise = dataset_meta_from_config(cfg, 'test'), model.data_preprocessor
+    mean = getattr(normalise, 'mean', torch.zeros(3))  # a config may have none
+    std = getattr(normalise, 'std', torch.ones(3))
     settings = dict(
         model=network.name,
         keypoints=[name for _, name in sorted(meta['keypoint_id2name'].items())],
@@ -151,8 +154,8 @@ def write_predictor(cfg: Config, model: BasePoseEstimator, network: Path) -> Pat
         shift_heatmap=bool(model.test_cfg.get('shift_heatmap')),
         blur=codec.blur_kernel_size if codec.unbiased else None,
         padding=float(steps['GetBBoxCenterScale'].get('padding', 1.25)),
-        mean=[round(value, 4) for value in normalise.mean.flatten().tolist()],
-        std=[round(value, 4) for value in normalise.std.flatten().tolist()],
+        mean=[round(value, 4) for value in mean.flatten().tolist()],
+        std=[round(value, 4) for value in std.flatten().tolist()],
         rgb=normalise._channel_conversion,
     )
     script = Path(__file__).with_name('predict.py').read_text()

@@ -151,9 +151,9 @@ def summit(heatmap: np.ndarray, x: int, y: int) -> np.ndarray:
 
 
 def box(text: str) -> list[float]:
-    """Corners of a box that is not empty."""
+    """Corners of a box that is not empty, in pixels."""
     x1, y1, x2, y2 = map(float, text.split(','))
-    if not (x1 < x2 and y1 < y2):
+    if not (x1 < x2 and y1 < y2 and max(x2 - x1, y2 - y1) > 1):
         raise ValueError
     return [x1, y1, x2, y2]
 
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument('picture')
     parser.add_argument('--model', help='the network (the one beside this file)')
     corners = dict(nargs='+', type=box, metavar='X1,Y1,X2,Y2')
-    parser.add_argument('--boxes', **corners, help='of people')
+    parser.add_argument('--boxes', **corners, help='of people, in pixels')
     parser.add_argument('--flip-test', action='store_true')
     # The space keeps a box that begins with a minus from being taken for an option.
     words = [f' {w}' if re.match(r'-[\d.]+,', w) else w for w in sys.argv[1:]]
@@ -174,7 +174,11 @@ def main() -> None:
     image = cv2.imread(args.picture)
     if image is None:
         sys.exit(f'OpenCV cannot read the picture {args.picture}')
-    found = Predictor(args.model, args.flip_test)(image, args.boxes)
+    try:
+        predictor = Predictor(args.model, args.flip_test)
+    except Exception as error:  # those of onnxruntime have no common base
+        sys.exit(f'The network cannot be used: {error}')
+    found = predictor(image, args.boxes)
     names = SETTINGS['keypoints']
     people = [
         {n: [*xy, score] for n, xy, score in zip(names, keypoints.tolist(), scores)}

@@ -113,7 +113,7 @@ def read_boxes(
     them. The category is ``person`` or a synonym, and crowds are left out. Results name
     pictures by number, or by path with or without suffix. The category is 1, or 0 in a
     file that counts from 0. A warning counts people who are left out because their box
-    is missing or empty, or their picture is not in the file.
+    is missing or empty, or their picture or category is not in the file.
 
     Args:
         path: json file.
@@ -160,20 +160,23 @@ def read_boxes(
 
 def _annotated(content: dict, left_out: Counter[str]) -> dict[str, list]:
     """Boxes of people by file name."""
-    categories = {str(c['id']): str(c['name']) for c in content.get('categories', [])}
+    categories = {_id(c['id']): str(c['name']) for c in content.get('categories', [])}
     people = [label for label, name in categories.items() if name.lower() in PERSON]
     if categories and not people:
         raise ValueError(
             'Expected a category `person`, or a synonym of it, got '
             f'{", ".join(categories.values())}. Rename the one that is meant.'
         )
-    names = {str(image['id']): str(image['file_name']) for image in content['images']}
+    names = {_id(image['id']): str(image['file_name']) for image in content['images']}
     boxes: dict[str, list] = {name: [] for name in names.values()}
     for one in content['annotations']:
-        if one.get('iscrowd') or (people and str(one['category_id']) not in people):
+        label = _id(one['category_id']) if people else None
+        if one.get('iscrowd') or (label in categories and label not in people):
             continue
-        name = names.get(str(one['image_id']))
-        if name is None:
+        name = names.get(_id(one['image_id']))
+        if people and label not in categories:
+            left_out['of unknown categories'] += 1
+        elif name is None:
             left_out['of unknown pictures'] += 1
         elif box := _corners(one, left_out):
             boxes[name].append(box)
@@ -184,15 +187,15 @@ def _detected(
     content: list[dict], score_thr: float, left_out: Counter[str]
 ) -> dict[str, list]:
     """Boxes of people by number or path."""
-    labels = {str(one['category_id']) for one in content}
+    labels = {_id(one['category_id']) for one in content}
     person = '0' if '0' in labels else '1'
     if labels and person not in labels:
         raise ValueError(f'Expected category_id 1 for people, got {sorted(labels)}')
     boxes: dict[str, list] = {}
     for one in content:
-        people = boxes.setdefault(str(one['image_id']), [])
+        people = boxes.setdefault(_id(one['image_id']), [])
         score = _number(one['score'])
-        if str(one['category_id']) != person:
+        if _id(one['category_id']) != person:
             continue
         if not math.isfinite(score):
             left_out['without a score'] += 1
@@ -214,6 +217,12 @@ def _corners(one: dict, left_out: Counter[str]) -> list[float] | None:
     else:
         return [x, y, x + width, y + height]
     return None
+
+
+def _id(value: Any) -> str:
+    """An id as text. Tables of numbers with gaps are written as 7.0."""
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if whole else value)
 
 
 def _number(value: Any) -> float:

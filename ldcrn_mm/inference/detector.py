@@ -109,8 +109,14 @@ def _open_mmdet(
     network.to(device or get_device()).eval()
 
     def detect(picture: np.ndarray) -> np.ndarray:
-        with DefaultScope.overwrite_default_scope(scope):
-            found = inference_detector(network, picture).pred_instances.cpu().numpy()
+        try:
+            with DefaultScope.overwrite_default_scope(scope):
+                sample = inference_detector(network, picture)
+        except cv2.error as error:  # nothing is left of the shorter side
+            raise ValueError(
+                f'The detector cannot resize a picture of shape {picture.shape}'
+            ) from error
+        found = sample.pred_instances.cpu().numpy()
         boxes = np.column_stack([found.bboxes, found.scores])
         return boxes[np.isin(found.labels, labels)]
 

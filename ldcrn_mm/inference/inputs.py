@@ -250,8 +250,11 @@ def _local(name: str) -> str:
 
 
 def path_of(name: str) -> PurePath:
-    """Path of a file, or of an address without its query."""
-    return PurePath(urlsplit(name).path if '://' in name else name)
+    """Path of a file, or host and path of an address, without secrets."""
+    if '://' not in name:
+        return PurePath(name)
+    address = urlsplit(name)
+    return PurePath(f'{address.hostname}{address.path}')  # rtsp://host/ has no path
 
 
 def _pictures_in(folder: Path) -> list[Picture]:

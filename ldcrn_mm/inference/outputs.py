@@ -208,6 +208,10 @@ class Outputs:
             _dump(self._frames, self._files(self.video.name)[1])
         if self._results:
             self._results.write()
+        if self._written:
+            file = str(self._files(self.video.name)[0])
+            if not cv2.VideoCapture(file).read()[0]:  # OpenCV only warns
+                raise OSError(f'`{file}` cannot be played. Is the disk full?')
 
     def _files(self, name: str) -> tuple[Path | None, Path | None]:
         """Where a drawing and predictions go."""

@@ -111,10 +111,10 @@ def annotations(*names, categories=('person', 'dog'), people=None):
         images=[dict(id=7 + i, file_name=name) for i, name in enumerate(names)],
         annotations=people
         or [
-            person(7, 10, 20, 30, 40),
+            person('7', 10, 20, 30, 40, category=1.0),
             person(7, 0, 0, 600, 400, iscrowd=1),
             person(7, 1, 2, 3, 4, category=2),
-            person(7, *['5', '5', '1.5', '2'], category='1'),
+            person(7.0, *['5', '5', '1.5', '2'], category='1'),
         ],
     )
     if categories:
@@ -167,6 +167,7 @@ def test_without_a_category_of_people(read):
     ('image', 'picture'),
     [
         (7, '7.png'),
+        (7.0, '7.png'),  # from a table with gaps
         (7, 'x/000000000007.jpg'),
         ('000000000007', '7.jpg'),
         ('a1', 'x/a1.jpg'),
@@ -174,7 +175,9 @@ def test_without_a_category_of_people(read):
         ('cam1/a1.jpg', 'x/cam1/a1.jpg'),
     ],
 )
-@pytest.mark.parametrize(('category', 'other'), [(1, 18), ('1', '2'), (0, 1)])
+@pytest.mark.parametrize(
+    ('category', 'other'), [(1, 18), ('1', '2'), (0, 1), (1.0, 2.0)]
+)
 def test_detected_people(read, image, picture, category, other):
     results = [
         person(image, 10, 20, 30, 40, category=category, score=0.9),
@@ -188,6 +191,7 @@ def test_detected_people(read, image, picture, category, other):
 
 BAD = [
     person(99, 1, 2, 3, 4),
+    person(7, 1, 2, 3, 4, category=0),
     person(7, 9.98, 188.56, 5.54, 0.0),  # one of COCO's own
     person(7, 1, 2, -3, 4),
     person(7),
@@ -204,7 +208,8 @@ def test_bad_annotations_cost_themselves_and_are_counted_in_one_line(read):
     with pytest.warns(InputWarning) as shown:
         assert read(content, 'a.jpg') == [PEOPLE[:1]]
     (message,) = [str(w.message) for w in shown]
-    assert '1 of unknown pictures, 2 with an empty box, 6 without a box' in message
+    counts = '1 of unknown pictures, 1 of unknown categories, 2 with'
+    assert f'{counts} an empty box, 6 without a box' in message
 
 
 def test_a_detection_without_a_score_is_counted(read):
@@ -214,7 +219,7 @@ def test_a_detection_without_a_score_is_counted(read):
 
 
 def test_a_person_of_no_height_alone_leaves_the_picture_empty(read):
-    assert read(annotations('a.jpg', people=[BAD[1]]), 'a.jpg') == [[]]
+    assert read(annotations('a.jpg', people=[BAD[2]]), 'a.jpg') == [[]]
 
 
 def test_a_picture_that_annotations_do_not_know_costs_itself_only(read):

@@ -74,6 +74,11 @@ class TestMMDetection:
         (tmp_path / file.name).unlink()
         default_detector(PERSON, 'cpu')
 
+    def test_a_picture_that_it_cannot_resize(self, weights):
+        detect = open_detector(CONFIG, str(weights), 'cpu')
+        with pytest.raises(ValueError, match=r'\(1, 3000, 3\)'):
+            detect(np.zeros((1, 3000, 3), np.uint8))
+
     def test_the_default_follows_the_kind_of_data(self, monkeypatch):
         opened = []
         where = 'ldcrn_mm.inference.detector.open_detector'

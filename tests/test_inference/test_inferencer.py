@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import resource
 import shutil
 import tracemalloc
 import weakref
@@ -356,7 +357,7 @@ class TestVideos:
     def test_the_drawn_video_keeps_the_times(
         self, inferencer, video, tmp_path, monkeypatch, fps, times, rate, expected
     ):
-        opened = cv2.VideoCapture(str(video))
+        capture, opened = cv2.VideoCapture, cv2.VideoCapture(str(video))
 
         class Capture:
             frame = -1
@@ -373,11 +374,23 @@ class TestVideos:
                 pass
 
         with monkeypatch.context() as context:
-            context.setattr(cv2, 'VideoCapture', lambda source: Capture())
+            stand_ins = {str(video): Capture}
+            context.setattr(
+                cv2, 'VideoCapture', lambda x: stand_ins.get(x, lambda: capture(x))()
+            )
             run(inferencer, video, bboxes=[], out_dir=tmp_path)
         frames, found = frames_of(tmp_path / 'visualizations/walk.mp4')
         assert found == rate
         assert [round(frame.mean() / 100) for frame in frames] == expected
+
+    def test_a_full_disk(self, inferencer, video, tmp_path):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+        try:
+            with pytest.raises(OSError, match=r'walk\.mp4'):
+                run(inferencer, video, bboxes=[], vis_out_dir=tmp_path / 'drawn')
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     def test_a_video_that_breaks_off(self, inferencer, video, tmp_path, monkeypatch):
         monkeypatch.setattr(Video, '_breaks_off', lambda self, frames: frames == 3)

@@ -336,3 +336,4 @@ def test_addresses_of_pictures_and_streams(camera):
     for address in ('rtsp://host/live', 'http://host/v.mp4?token=a.jpg'):
         assert isinstance(open_inputs(address), Video)
         assert camera.opened.pop() == address
+    assert open_inputs('rtsp://me:secret@cam:554/').name == 'cam.mp4'

@@ -14,6 +14,8 @@ import torch
 from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.registry import init_default_scope
+from mmpose.datasets.transforms import LoadImage
+from mmpose.models import PoseDataPreprocessor
 from mmpose.registry import MODELS
 
 from ldcrn_mm import checkpoint as checkpoints
@@ -87,16 +89,20 @@ BOXES = [[5, 4, 50, 60], [-3, 10, 30, 40], [20, 20, 63, 33]]
 
 
 @pytest.mark.parametrize(
-    ('flip', 'dark'), [(False, False), (True, False), (True, True)]
+    ('flip', 'dark', 'python'),
+    [(False, False, True), (True, False, False), (True, True, False)],
 )
 def test_the_script_is_the_inferencer(
-    config, checkpoint, exported, mini_coco, flip, dark
+    config, checkpoint, exported, mini_coco, flip, dark, python
 ):
     cfg = Config.fromfile(config)
     cfg.model.test_cfg = dict(flip_test=flip, shift_heatmap=True, output_heatmaps=False)
     cfg.model.head.decoder.update(unbiased=dark, blur_kernel_size=5)
     # MMPose's inference API does not look at the validation.
     cfg.val_dataloader = None
+    if python:  # a type may be a class, and a preprocessor without mean
+        cfg.model.data_preprocessor = dict(type=PoseDataPreprocessor)
+        cfg.test_dataloader.dataset.pipeline[0].type = LoadImage
     inferencer = TopdownInferencer(cfg, checkpoint, device='cpu')
     script = export.write_predictor(cfg, inferencer.model, exported[1])
     names = runpy.run_path(str(script))
@@ -130,6 +136,19 @@ def test_the_script_needs_little(exported, mini_coco):
     person, _ = json.loads(printed)
     assert len(person) == 17
     assert len(person['nose']) == 3
+
+
+def test_the_script_explains(exported, mini_coco, monkeypatch, capsys):
+    script = str(exported[1].with_name('predict_small.py'))
+    words = [script, str(mini_coco / 'images/1.png')]
+    for more, name in (
+        (['--model', 'none.onnx'], 'none.onnx'),
+        (['--boxes', '0,0,.5,.5'], 'X1,Y1'),
+    ):
+        monkeypatch.setattr(sys, 'argv', [*words, *more])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(script, run_name='__main__')
+        assert name in str(ended.value) + capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
