@@ -421,8 +421,10 @@ def _require_files(folder: str, pictures: Sequence[Picture], upright: bool) -> N
     sizes = {path: _size(path, upright) for path, size in said.items() if any(size)}
     other = [path for path, size in sizes.items() if size and size != said[path]]
     turned = [path for path in other if sizes[path] == said[path][::-1]]
-    # A few others do little harm: MMPose only limits the boxes to these sizes
-    if wrong := turned or (2 * len(other) > len(said) and other):
+    # A few must not stop a training on a large public data set. Those of another scale
+    # do little harm: MMPose only limits the boxes to these sizes.
+    wrong = turned if 20 * len(turned) > len(said) else []
+    if wrong := wrong or (other if 2 * len(other) > len(said) else []):
         path = wrong[0]
         raise ValueError(
             f'{len(wrong)} pictures have other sizes than the annotations say, such as '

@@ -162,10 +162,15 @@ def test_what_mmpose_leaves_out_is_counted(coco, change, count):
         ([(48, 64), (64, 48), (64, 48)], 1, 1),  # width and height are exchanged
         ([(32, 24)] * 3, 1, 3),  # made smaller after they were annotated
         ([(65, 48), (64, 48), (64, 48)], 1, 0),  # does little harm
+        ([(48, 64), *[(64, 48)] * 19], 1, 0),  # few
     ],
 )
 def test_pictures_have_the_annotated_size(coco, tmp_path, sizes, orientation, count):
     def change(content):
+        image, person = content['images'][0], content['annotations'][0]
+        for i in range(len(content['images']) + 1, len(sizes) + 1):
+            content['images'].append(dict(image, id=900 + i, file_name=f'{i}.jpg'))
+            content['annotations'].append(dict(person, id=900 + i, image_id=900 + i))
         for i, size in enumerate(sizes, 1):
             exif = Image.Exif()
             exif[0x0112] = orientation
