@@ -103,6 +103,8 @@ def main() -> None:
             runner.register_hook(resume.CheckpointCheckHook())
             launch.require_steps(runner)
             launch.shorten_warm_up(runner)
+            if not cfg.resume:
+                launch.compare_schedule(runner)
         with options.run_errors():
             runner.train()
 

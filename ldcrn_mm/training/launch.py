@@ -124,11 +124,9 @@ def require_steps(runner: Runner) -> None:
 def shorten_warm_up(runner: Runner) -> None:
     """Limits a warm-up, counted in iterations, to a tenth of a short training."""
     limit = max(1, runner.train_loop.max_iters // 10)
-    schedulers = runner.param_schedulers or []
-    for part in [schedulers] if isinstance(schedulers, dict) else schedulers:
+    for part in _schedulers(runner):
         if (
-            'type' in part
-            and type_name(part) in ('LinearLR', 'ConstantLR')
+            type_name(part) in ('LinearLR', 'ConstantLR')
             and not part.get('by_epoch', True)
             and not part.get('begin')
             and part.get('end', 0) > limit
@@ -138,6 +136,27 @@ def shorten_warm_up(runner: Runner) -> None:
                 f'tenth of this training, which has {runner.max_iters}.'
             )
             part['end'] = limit
+
+
+def compare_schedule(runner: Runner) -> None:
+    """Warns of a learning rate that would still change after a new training."""
+    for part in _schedulers(runner):
+        unit = 'epochs' if part.get('by_epoch', True) else 'iters'
+        last = getattr(runner.train_loop, f'max_{unit}')
+        end = max(part.get('milestones') or [part.get('T_max') or part.get('end', 0)])
+        if end > last:
+            runner.logger.warning(
+                f'The training ends after {last} {unit}, but the {type_name(part)} of '
+                f'param_scheduler after {end}, so the rate is broken off. Set both '
+                'alike.'
+            )
+
+
+def _schedulers(runner: Runner) -> list[dict[str, Any]]:
+    """Those of the config, before they are built. Not those of several optimizers."""
+    schedulers = runner.param_schedulers or []
+    several = [schedulers] if isinstance(schedulers, dict) else schedulers
+    return [part for part in several if 'type' in part]
 
 
 def use_scaled_lr(cfg: Config) -> None:

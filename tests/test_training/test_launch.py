@@ -219,6 +219,32 @@ def test_a_warm_up_takes_at_most_a_tenth_of_a_training(changes, end):
     assert len(said) == (end != (dict(end=100) | changes)['end'])
 
 
+@pytest.mark.parametrize(
+    ('part', 'words'),
+    [
+        (dict(type='CosineAnnealingLR', end=4), []),
+        (dict(type='CosineAnnealingLR', end=5), ['4 epochs', 'Cosine', 'after 5']),
+        (dict(type='CosineAnnealingLR', T_max=5), ['after 5']),
+        (dict(type='MultiStepLR', milestones=[3, 4], end=9), []),
+        (dict(type='MultiStepLR', milestones=[3, 6], end=4), ['after 6']),
+        (dict(type='LinearLR', by_epoch=False, end=30), []),
+        (dict(type=ConstantLR, by_epoch=False, end=31), ['30 iters', 'ConstantLR']),
+        (dict(first=[]), []),  # of several optimizers
+    ],
+)
+def test_a_schedule_longer_than_the_training_is_said(part, words):
+    said = []
+    launch.compare_schedule(
+        SimpleNamespace(
+            train_loop=SimpleNamespace(max_epochs=4, max_iters=30),
+            param_schedulers=part if 'first' in part else [part],
+            logger=SimpleNamespace(warning=said.append),
+        )
+    )
+    assert len(said) == bool(words)
+    assert all(word in said[0] for word in words)
+
+
 def test_epochs_without_a_step_are_refused():
     loader = DataLoader(range(3), batch_size=4, drop_last=True)
     for steps in (1, 0):
