@@ -47,6 +47,9 @@ from .outputs import CocoResults, Outputs
 from .tracking import Tracker
 
 ESCAPE = 27  # the key
+# MMEngine reloads modules while it reads a config, and the protection is a variable
+# of the process.
+BUILDING = threading.RLock()
 LIMITS = dict(  # beyond them nobody would be found, or OpenCV refuses to draw
     bbox_thr=(0, 1), nms_thr=(0, 1), kpt_thr=(-math.inf, math.inf),
     radius=(0, 1000), thickness=(0, 1000),
@@ -111,15 +114,15 @@ class TopdownInferencer(Pose2DInferencer):
             str(name) if isinstance(name, Path) else name
             for name in (model, weights, det_model, det_weights)
         )
-        if model is None:
-            model = zoo.DEFAULT
-        if isinstance(model, str) and zoo.knows(model):
-            model, weights = zoo.find(model, weights)
-        if str(model).endswith('.py') and not Path(model).is_file():
-            raise FileNotFoundError(f'There is no config `{model}`.')
-        if Path(str(model)).suffix in ('.pth', '.onnx', '.xml'):
-            raise ValueError(f'`{model}` is no config. It belongs into `weights`.')
-        with weights_only():
+        with BUILDING, weights_only():
+            if model is None:
+                model = zoo.DEFAULT
+            if isinstance(model, str) and zoo.knows(model):
+                model, weights = zoo.find(model, weights)
+            if str(model).endswith('.py') and not Path(model).is_file():
+                raise FileNotFoundError(f'There is no config `{model}`.')
+            if Path(str(model)).suffix in ('.pth', '.onnx', '.xml'):
+                raise ValueError(f'`{model}` is no config. It belongs into `weights`.')
             super().__init__(
                 model=model,
                 weights=weights,
@@ -161,7 +164,8 @@ class TopdownInferencer(Pose2DInferencer):
     def _open_default_detector(self) -> None:
         self._use_default = False
         try:
-            self.detector = default_detector(self.cfg, self._device)
+            with BUILDING:
+                self.detector = default_detector(self.cfg, self._device)
         except ValueError as error:
             warnings.warn(
                 f'The whole picture is taken for one person: {error}',

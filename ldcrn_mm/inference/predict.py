@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from mmpose.structures import PoseDataSample
 
-from .inferencer import TopdownInferencer
+from .inferencer import BUILDING, TopdownInferencer
 from .inputs import Inputs, Video, name_of, open_inputs
 from .outputs import write_drawing
 
@@ -90,7 +90,8 @@ def predict(
         options['return_vis'] = True
     names = [one and str(one) for one in (model, weights, det_model, det_weights)]
     written = [_time_of(name) for name in names]  # a new file is loaded anew
-    inferencer = _opened(*names, device, *written)
+    with BUILDING:
+        inferencer = _opened(*names, device, *written)
     found = []
     for result in inferencer(opened, return_datasamples=True, **options):
         if 'error' in result:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -87,6 +88,20 @@ def test_models_stay_loaded(options, checkpoint, picture, tmp_path):
     os.utime(file, (1, 1))
     ldcrn_mm.predict(picture, **options)
     assert _opened.cache_info().misses == before.misses + 2
+
+
+def test_the_first_calls_may_come_from_several_threads(options, picture):
+    _opened.cache_clear()
+    with ThreadPoolExecutor(4) as pool:
+        calls = [
+            pool.submit(ldcrn_mm.predict, picture, bboxes=BOXES, **options)
+            for _ in range(4)
+        ]
+    first, *others = (call.result() for call in calls)
+    for found in others:
+        np.testing.assert_array_equal(found[1].keypoints, first[1].keypoints)
+    assert _opened.cache_info().misses == 1
+    assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
 
 
 def test_cameras_have_no_end(options, monkeypatch, picture):
