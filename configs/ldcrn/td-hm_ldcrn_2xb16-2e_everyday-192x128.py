@@ -4,8 +4,8 @@ Starts from the network that learned on LSP extended, and sees all of it twice a
 beside people of everyday life, whose keypoints another network found (docs/data.md).
 Half bodies, people cut off, shifts and colours, as photographs have them. Validates on
 people of everyday life (AP) and tests on LSP extended, where people placed the joints
-(PCK). Ours had most of its epochs at 128x96, which is twice as fast, and the last two
-at this size with a learning rate of 3e-3.
+(PCK). Ours had most of its epochs at 128x96, which is twice as fast, and the last three
+at this size with learning rates of 2.5e-3 to 3e-3.
 """
 
 _base_ = 'td-hm_ldcrn_1xb16-30e_lsp-extended-128x96.py'
