@@ -14,6 +14,7 @@ from random import Random
 from reprlib import repr as short
 from typing import Any
 
+import cv2
 import numpy as np
 from mmengine.config import ConfigDict
 from mmpose.datasets.datasets.base import BaseCocoStyleDataset
@@ -413,10 +414,10 @@ def _require_files(folder: str, pictures: Sequence[Picture], upright: bool) -> N
     if '://' in folder:
         return
     said = {join(folder, name): tuple(size) for name, *size in pictures}
-    missing = [path for path in said if not (isfile(path) and getsize(path))]
+    missing = [path for path in said if not _is_picture(path)]
     if missing:
         raise ValueError(
-            f'{len(missing)} pictures are missing or empty, such as {missing[0]}'
+            f'{len(missing)} pictures are missing or no pictures, such as {missing[0]}'
         )
     sizes = {path: _size(path, upright) for path, size in said.items() if any(size)}
     other = [path for path, size in sizes.items() if size and size != said[path]]
@@ -431,6 +432,17 @@ def _require_files(folder: str, pictures: Sequence[Picture], upright: bool) -> N
             f'{path}: MMPose reads it {"upright by EXIF, " if upright else ""}with a '
             f'width and height of {sizes[path]}, not {said[path]}'
         )
+
+
+def _is_picture(path: str) -> bool:
+    """Whether a file is there and, by its beginning, no web page or pointer."""
+    if not (isfile(path) and getsize(path)):
+        return False
+    try:
+        Image.open(path).close()
+    except Exception:  # of any type, also for formats that only OpenCV knows
+        return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) is not None
+    return True
 
 
 def _size(path: str, upright: bool) -> tuple[int, int] | None:

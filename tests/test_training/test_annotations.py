@@ -4,6 +4,7 @@ import json
 from copy import deepcopy
 from random import Random
 
+import cv2
 import numpy as np
 import pytest
 from mmengine.config import ConfigDict
@@ -22,6 +23,9 @@ for part in ('shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle'):
     NAMES += [f'left_{part}', f'right_{part}']
 
 
+PICTURE = cv2.imencode('.png', np.zeros((64, 64), np.uint8))[1].tobytes()
+
+
 def person(i, **changes):
     points = [x for k in range(17) for x in (10 + i, 20 + k, 2)]
     usual = dict(id=i, image_id=i, category_id=1, bbox=[5, 5, 40, 50], area=900.0)
@@ -32,7 +36,7 @@ def person(i, **changes):
 def coco(tmp_path):
     """The findings on three people in three pictures, changed by a function."""
     for i in (1, 2, 3):
-        (tmp_path / f'{i}.jpg').write_bytes(b'x')
+        (tmp_path / f'{i}.jpg').write_bytes(PICTURE)
 
     def inspect(change=lambda content: None, evaluator=None, **settings):
         size = dict(width=64, height=64)
@@ -271,7 +275,7 @@ def mpii(tmp_path):
     def inspect(change=lambda people: None, heads_of='heads.mat'):
         people, heads = [], np.zeros((2, 2, 5))
         for i in range(5):
-            (tmp_path / f'00{i}.jpg').write_bytes(b'x')
+            (tmp_path / f'00{i}.jpg').write_bytes(PICTURE)
             joints = np.add([[10 + k, 20.0] for k in range(16)], 100 * i)
             heads[:, :, i] = np.add(joints[8:10].mean(0), [[-9, -9], [9, 9]])
             people.append(
@@ -356,9 +360,12 @@ def test_findings_in_a_large_file_are_kept_until_it_changes(
     first = coco()
     assert inspect_dataset(dataset) == first
     assert len(read) == 1
-    (tmp_path / '2.jpg').write_bytes(b'')
-    assert 'pictures are missing or empty' in inspect_dataset(dataset)[1][0]
-    (tmp_path / '2.jpg').write_bytes(b'x')
+    for content in (b'', b'<html>', PICTURE[:3]):
+        (tmp_path / '2.jpg').write_bytes(content)
+        problem = inspect_dataset(dataset)[1][0]
+        assert '1 pictures are missing or no pictures' in problem
+        assert '2.jpg' in problem
+    (tmp_path / '2.jpg').write_bytes(PICTURE)
     inspect_dataset(dataset, dict(type='CocoMetric'))  # which needs more
     assert len(read) == 2
     for _ in range(2):  # what is wrong is not kept
