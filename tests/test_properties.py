@@ -22,7 +22,7 @@ JSON = st.recursive(
     NUMBERS | st.booleans(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner),
 )
-SIDES = st.floats(0.125, 500, width=32)
+SIDES = st.floats(1.125, 500, width=32)
 WORDS = st.text('aB1_- é', min_size=1, max_size=4)
 PATHS = st.tuples(st.sampled_from(['', 'x/', 'x/y/']), WORDS).map(''.join)
 

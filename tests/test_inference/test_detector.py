@@ -15,6 +15,7 @@ import torch
 from mmdet.apis import inference_detector, init_detector
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
+from mmengine.registry import DefaultScope
 from mmpose.apis.inferencers.utils import default_det_models
 from onnx import TensorProto, helper, numpy_helper
 
@@ -30,7 +31,8 @@ PERSON = Config(dict(dataset_type='CocoDataset'))
 def rtmdet():
     """A detector with random weights that sees people everywhere."""
     torch.manual_seed(0)
-    detector = init_detector(CONFIG, device='cpu', palette='random')
+    with DefaultScope.overwrite_default_scope('mmdet'):  # which it would leave so
+        detector = init_detector(CONFIG, device='cpu', palette='random')
     for scores, sides in zip(detector.bbox_head.rtm_cls, detector.bbox_head.rtm_reg):
         scores.bias.data[0] += 5  # of class 0, person
         sides.bias.data += 10  # in strides
