@@ -65,7 +65,8 @@ def published(weights, web, tmp_path, monkeypatch):
 class TestMMDetection:
     def test_the_default_comes_once(self, rtmdet, published, picture, tmp_path, capsys):
         found = default_detector(PERSON, 'cpu')(picture)
-        instances = inference_detector(rtmdet, picture).pred_instances.numpy()
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            instances = inference_detector(rtmdet, picture).pred_instances.numpy()
         people = instances[instances.labels == 0]
         assert len(people) > 1
         np.testing.assert_allclose(found[:, :4], people.bboxes, atol=1e-3)
