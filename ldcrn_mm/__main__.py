@@ -62,6 +62,7 @@ def main() -> None:
         print("MMPose's tools:", ', '.join(sorted(theirs.keys() - ours)))
         sys.exit(0 if len(sys.argv) > 1 else 2)
     tool = find_tool(sys.argv[1])
+    sys.stdout.reconfigure(errors='backslashreplace')  # names that it cannot encode
     import ldcrn_mm  # noqa: F401
 
     sys.argv[:] = [str(tool), *sys.argv[2:]]

@@ -22,6 +22,7 @@ format. Pictures that cannot be used are listed at the end, and the exit status 
 import argparse
 import functools
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -177,4 +178,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it keeps what is done
+    sys.stdout.reconfigure(errors='backslashreplace')  # names that it cannot encode
     sys.exit(main())

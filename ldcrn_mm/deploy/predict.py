@@ -60,10 +60,27 @@ class Predictor:
         Args:
             image: (H, W, 3), uint8, BGR.
             boxes: corners x1, y1, x2, y2 of people, (N, 4). Defaults to the picture.
+
+        Raises:
+            ValueError: if the image or a box is something else.
         """
+        if image.dtype != np.uint8 or image.shape[2:] != (3,):
+            raise ValueError(
+                'expected a picture (H, W, 3) of uint8, got '
+                f'{image.shape} of {image.dtype}'
+            )
+        size = np.float32(image.shape[1::-1])
         if boxes is None:
-            boxes = [[0, 0, *image.shape[1::-1]]]
+            boxes = [[0, 0, *size]]
         boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+        low, sides = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+        inside = (sides > 0) & (sides < 1e6) & (low < size) & (boxes[:, 2:] > 0)
+        in_pixels = (sides > 1) | (boxes[:, 2:] > 2) | (size == 1)
+        for box in boxes[~(inside.all(1) & in_pixels.any(1))]:
+            raise ValueError(
+                'expected a box x1, y1, x2, y2 in pixels of the picture of '
+                f'{image.shape[1]}x{image.shape[0]}, got {box.tolist()}'
+            )
         if not len(boxes):
             nobody = np.zeros((0, len(SETTINGS['keypoints']), 2), np.float32)
             return nobody, nobody[..., 0]
@@ -151,10 +168,8 @@ def summit(heatmap: np.ndarray, x: int, y: int) -> np.ndarray:
 
 
 def box(text: str) -> list[float]:
-    """Corners of a box that is not empty, in pixels."""
+    """Corners of a box in pixels."""
     x1, y1, x2, y2 = map(float, text.split(','))
-    if not (x1 < x2 and y1 < y2 and max(x2 - x1, y2 - y1) > 1):
-        raise ValueError
     return [x1, y1, x2, y2]
 
 
@@ -178,7 +193,10 @@ def main() -> None:
         predictor = Predictor(args.model, args.flip_test)
     except Exception as error:  # those of onnxruntime have no common base
         sys.exit(f'The network cannot be used: {error}')
-    found = predictor(image, args.boxes)
+    try:
+        found = predictor(image, args.boxes)
+    except ValueError as error:
+        sys.exit(f'The picture {args.picture}: {error}')
     names = SETTINGS['keypoints']
     people = [
         {n: [*xy, score] for n, xy, score in zip(names, keypoints.tolist(), scores)}

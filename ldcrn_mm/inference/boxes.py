@@ -167,7 +167,14 @@ def _annotated(content: dict, left_out: Counter[str]) -> dict[str, list]:
             'Expected a category `person`, or a synonym of it, got '
             f'{", ".join(categories.values())}. Rename the one that is meant.'
         )
-    names = {_id(image['id']): str(image['file_name']) for image in content['images']}
+    names: dict[str, str] = {}
+    for image in content['images']:
+        name = str(image['file_name'])
+        if names.setdefault(_id(image['id']), name) != name:
+            raise ValueError(
+                f'Expected an id for each picture, got {image["id"]} for '
+                f'{names[_id(image["id"])]} and {name}. Were files joined?'
+            )
     boxes: dict[str, list] = {name: [] for name in names.values()}
     for one in content['annotations']:
         label = _id(one['category_id']) if people else None

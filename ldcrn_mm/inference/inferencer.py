@@ -110,6 +110,10 @@ class TopdownInferencer(Pose2DInferencer):
         det_cat_ids: int | Sequence[int] = 0,
         show_progress: bool = False,
     ) -> None:
+        self._arguments = (
+            *(model, weights, device, scope, det_model, det_weights, det_cat_ids),
+            show_progress,
+        )
         model, weights, det_model, det_weights = (
             str(name) if isinstance(name, Path) else name
             for name in (model, weights, det_model, det_weights)
@@ -133,6 +137,10 @@ class TopdownInferencer(Pose2DInferencer):
                 det_cat_ids=det_cat_ids,
                 show_progress=show_progress,
             )
+
+    def __reduce__(self) -> tuple:
+        """Lets it be pickled for another process, which opens the models anew."""
+        return type(self), self._arguments
 
     def _load_model_from_metafile(self, model: str) -> tuple[Config, str | None]:
         """Config and weights of a name that is none of ours."""
@@ -249,7 +257,7 @@ class TopdownInferencer(Pose2DInferencer):
             OSError, ValueError: if an argument is wrong, a result would replace an
                 input or another result, or the only picture or its boxes are wrong.
         """
-        if not isinstance(batch_size, int) or batch_size < 1:
+        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
             raise ValueError(f'batch_size must be at least 1, got {batch_size!r}')
         for name, (low, high) in LIMITS.items():
             value = kwargs.get(name)

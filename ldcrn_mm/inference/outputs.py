@@ -21,6 +21,7 @@ from .inputs import Picture, Video, name_of, path_of
 HIGHEST_RATE = 240  # frames per second; a higher one is the unit of the times
 USUAL_RATE = 60
 LONGEST_STEP = 60  # seconds between two frames
+LARGEST_JPEG = 65_500  # pixels of a side
 
 
 class CocoResults:
@@ -252,8 +253,12 @@ class Outputs:
 
 
 def write_drawing(file: Path, drawn: np.ndarray) -> None:
-    """Writes a picture (H, W, 3), uint8, RGB."""
+    """Writes a picture (H, W, 3), uint8, RGB, smaller if JPEG cannot hold it."""
     file.parent.mkdir(parents=True, exist_ok=True)
+    if file.suffix.lower() != '.png' and max(drawn.shape) > LARGEST_JPEG:
+        scale = LARGEST_JPEG / max(drawn.shape)
+        size = [max(1, int(side * scale)) for side in drawn.shape[1::-1]]
+        drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
     file.write_bytes(cv2.imencode(file.suffix, mmcv.rgb2bgr(drawn))[1])
 
 

@@ -157,6 +157,13 @@ def test_the_category_of_people_by_name(read, name):
     assert read(annotations('a.jpg', categories=[name, 'dog']), 'a.jpg') == [PEOPLE]
 
 
+def test_pictures_with_one_id_are_an_error(read):
+    content = annotations('a.jpg')
+    content['images'] += [dict(content['images'][0], file_name='b.jpg')]
+    with pytest.raises(ValueError, match=r'a\.jpg and b\.jpg'):
+        read(content, 'a.jpg')
+
+
 def test_without_a_category_of_people(read):
     assert len(read(annotations('a.jpg', categories=()), 'a.jpg')[0]) == 3
     with pytest.raises(ValueError, match='athlete, dog'):

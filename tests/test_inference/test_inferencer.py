@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import pickle
 import resource
 import shutil
 import tracemalloc
@@ -192,6 +193,11 @@ class TestPictures:
         drawing = name if name in ('c.JPG', 'c.png') else 'c.jpg'
         assert names_in(tmp_path / 'out/visualizations') == [drawing]
         assert names_in(tmp_path / 'out/predictions') == ['c.json']
+
+    def test_a_drawing_that_jpeg_cannot_hold_is_smaller(self, inferencer, tmp_path):
+        run(inferencer, np.zeros((2, 70_000, 3), np.uint8), out_dir=tmp_path)
+        drawing = cv2.imread(str(tmp_path / 'visualizations/000000.jpg'))
+        assert drawing.shape == (1, 65_500, 3)
 
     def test_a_broken_picture_costs_itself_only(self, inferencer, folder, tmp_path):
         (folder / 'aa.jpg').write_text('not a picture')
@@ -538,6 +544,14 @@ def test_heatmaps_of_many_people_take_the_memory_of_one(inferencer):
 
 
 @pytest.mark.slow
+def test_it_can_be_sent_to_another_process(inferencer, picture):
+    other = pickle.loads(pickle.dumps(inferencer))
+    found, expected = (
+        next(one(picture, batch_size=np.int64(2))) for one in (other, inferencer)
+    )
+    assert found == expected
+
+
 def test_eight_threads_on_one_inferencer(inferencer):
     random = np.random.default_rng(0)
     pictures = random.integers(0, 256, (16, 40, 30, 3), dtype=np.uint8)

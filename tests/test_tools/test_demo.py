@@ -1,7 +1,11 @@
 """tools/demo.py: pictures, folders and videos, in this process but for one."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+import time
 
 import cv2
 import numpy as np
@@ -166,6 +170,28 @@ def test_stopping_a_video_keeps_what_is_done(run, video, tmp_path, monkeypatch):
     assert len(saved(tmp_path, 'walk')) == 2
     capture = cv2.VideoCapture(str(tmp_path / 'out/visualizations/walk.mp4'))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 2
+
+
+def test_a_stopped_process_keeps_what_is_done(
+    root, folder, tiny_config, checkpoint, tmp_path
+):
+    for number in range(1000):
+        (folder / f'{number:04d}.png').symlink_to(folder / '1.png')
+    out = tmp_path / 'ö'
+    words = [root / 'tools/demo.py', folder, tiny_config, checkpoint, '--det', 'none']
+    process = subprocess.Popen(
+        [sys.executable, *words, '--out-dir', out],
+        env=os.environ | {'PYTHONIOENCODING': 'ascii'},  # a terminal without ö
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while not (out / 'predictions/0001.json').exists() and process.poll() is None:
+        time.sleep(0.1)
+    process.terminate()
+    printed, _ = process.communicate()
+    assert process.returncode == 130
+    count = len(json.loads((out / 'results.json').read_text())['images'])
+    assert f'Pictures: {count}, people' in printed
 
 
 def test_a_video_that_breaks_off(run, video, tmp_path, monkeypatch, capsys):

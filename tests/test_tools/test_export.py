@@ -143,12 +143,22 @@ def test_the_script_explains(exported, mini_coco, monkeypatch, capsys):
     words = [script, str(mini_coco / 'images/1.png')]
     for more, name in (
         (['--model', 'none.onnx'], 'none.onnx'),
-        (['--boxes', '0,0,.5,.5'], 'X1,Y1'),
+        (['--boxes', '0,0,9'], 'X1,Y1'),
+        (['--boxes', '5,4,50,60', '0,0,.5,.5'], '[0.0, 0.0, 0.5, 0.5]'),
+        (['--boxes', '50,4,5,60'], '[50.0, 4.0, 5.0, 60.0]'),
+        (['--boxes', '900,0,990,9'], '[900.0, 0.0, 990.0, 9.0]'),
+        (['--boxes', '0,0,inf,9'], 'inf'),
+        (['--boxes', '0,0,nan,9'], 'nan'),
     ):
         monkeypatch.setattr(sys, 'argv', [*words, *more])
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(script, run_name='__main__')
         assert name in str(ended.value) + capsys.readouterr().err
+    predict = runpy.run_path(script)['Predictor']()
+    for image in np.zeros((9, 9, 3)), np.zeros((9, 9), np.uint8):
+        with pytest.raises(ValueError, match='uint8'):
+            predict(image)
+    assert len(predict(np.zeros((1, 1, 3), np.uint8))[0]) == 1
 
 
 @pytest.mark.parametrize(
