@@ -543,7 +543,6 @@ def test_heatmaps_of_many_people_take_the_memory_of_one(inferencer):
     assert peaks[1] < peaks[0] + 2 * 17 * 270 * 480 * 4
 
 
-@pytest.mark.slow
 def test_it_can_be_sent_to_another_process(inferencer, picture):
     other = pickle.loads(pickle.dumps(inferencer))
     found, expected = (
@@ -552,6 +551,7 @@ def test_it_can_be_sent_to_another_process(inferencer, picture):
     assert found == expected
 
 
+@pytest.mark.slow
 def test_eight_threads_on_one_inferencer(inferencer):
     random = np.random.default_rng(0)
     pictures = random.integers(0, 256, (16, 40, 30, 3), dtype=np.uint8)
