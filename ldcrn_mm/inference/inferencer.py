@@ -167,6 +167,10 @@ class TopdownInferencer(Pose2DInferencer):
             raise ValueError('`det_weights` needs a `det_model`.')
         if det_model not in (None, *WHOLE_PICTURE):
             labels = np.atleast_1d(det_cat_ids)
+            if labels.dtype.kind not in 'iu':
+                raise ValueError(
+                    f'det_cat_ids must be labels such as 0, got {det_cat_ids!r}'
+                )
             self.detector = open_detector(det_model, det_weights, device, labels)
 
     def _open_default_detector(self) -> None:

@@ -600,6 +600,7 @@ class TestModel:
             ({}, dict(weights='nowhere.pth'), FileNotFoundError, r'nowhere\.pth'),
             ({}, dict(weights=None), ValueError, 'needs a checkpoint'),
             ({}, dict(det_weights='x.pth'), ValueError, 'det_model'),
+            ({}, dict(det_model='x.onnx', det_cat_ids='0'), ValueError, 'det_cat_ids'),
             ({}, dict(device='tpu9'), ValueError, 'device tpu9'),
             ({}, dict(model='nobody'), ValueError, r'nobody .*ldcrn-mpii'),
         ],
