@@ -101,6 +101,7 @@ def main() -> None:
         with options.user_errors():
             runner = Runner.from_cfg(cfg)
             runner.register_hook(resume.CheckpointCheckHook())
+            resume.check_pretrained(runner)
             launch.require_steps(runner)
             launch.shorten_warm_up(runner)
             if not cfg.resume:

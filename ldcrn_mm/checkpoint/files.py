@@ -295,7 +295,7 @@ def starting_weights(
     if new_of['backbone'] or len(new) == len(counted):
         fitting = [f'{all_of[p] - new_of[p]} of {all_of[p]} in {p}' for p in all_of]
         raise ValueError(
-            f'load_from=`{source}` does not fit the model in the config. Expected all '
+            f'`{source}` does not fit the model in the config. Expected all '
             'weights of the backbone (other parts may differ), found '
             f'{", ".join(fitting)}. The first that does not fit is {new[0]}.'
         )

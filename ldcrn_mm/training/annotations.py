@@ -99,7 +99,8 @@ def keypoint_names(dataset: ConfigDict) -> list[str]:
             _require_order(parsed)
         return [*parsed['keypoint_id2name'].values()]
     except Exception as error:  # of any type, as MMPose checks little
-        what = meta.get('from_file', f'{dataset.get("type")}.metainfo')
+        own = meta if isinstance(meta, dict) else {}
+        what = own.get('from_file', f'{dataset.get("type")}.metainfo')
         raise ValueError(
             f'{what} does not describe keypoints as in docs/custom.md: {error!r}'
         ) from error

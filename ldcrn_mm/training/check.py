@@ -7,12 +7,14 @@ from itertools import chain
 from os.path import join, realpath
 
 from mmengine.config import Config
+from mmengine.registry import FUNCTIONS
 from mmpose.registry import HOOKS, METRICS
 
+from ..registry import CHILDREN, SCOPE
 from .annotations import inspect_dataset, keypoint_names
 from .data_files import check_data_files, datasets, dicts_in, evaluators
 from .launch import type_name
-from .variables import did_you_mean, misspelt_names, stale_variables
+from .variables import FIELDS, did_you_mean, misspelt_names, stale_variables
 
 COCO = ['AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)']
 COCO += [name.replace('AP', 'AR') for name in COCO]
@@ -34,9 +36,12 @@ LOWEST = dict(
 FRACTIONS = ('lr', 'max_norm')
 SPLITS = ('train', 'val', 'test')
 DICTS = (
-    *('model', 'default_hooks', 'optim_wrapper'),
+    *('model', 'default_hooks', 'optim_wrapper', 'randomness'),
     *(f'{split}_{part}' for split in SPLITS for part in ('cfg', 'dataloader')),
 )
+SCOPES = ('mmpose', SCOPE)
+REGISTRIES = [FUNCTIONS, *CHILDREN.values(), *(x.parent for x in CHILDREN.values())]
+REGISTRIES += [x.parent for x in REGISTRIES if x.parent and x.scope == 'mmpose']
 LISTS = ('custom_hooks', 'param_scheduler', 'val_evaluator', 'test_evaluator')
 
 
@@ -110,6 +115,7 @@ def config_problems(cfg: Config, splits: Sequence[str]) -> list[str]:
         *_keypoints(cfg, splits),
         *stale_variables(cfg),
         *misspelt_names(cfg),
+        *_types(cfg, splits),
         *_numbers(cfg, splits),
         *_best(cfg, splits),
         *_evaluated_files(cfg, splits),
@@ -228,6 +234,26 @@ def _counted(cfg: Config, split: str) -> Iterator[tuple[str, int]]:
         yield where, counts[-1] if counts else len(keypoint_names(dataset))
 
 
+def _types(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
+    """Types that no registry has, some of which MMEngine looks up late."""
+    unused = tuple(f'{split}_' for split in SPLITS if split not in splits)
+    if 'train' not in splits:
+        unused += ('optim_wrapper', 'param_scheduler')
+    fields = FIELDS if cfg.get('default_scope') in SCOPES else ()
+    parts = (dicts_in(cfg.get(x), x) for x in fields if not x.startswith(unused))
+    left_out: tuple[str, ...] = ()
+    for key, part in chain(*parts):
+        kind, scope = part.get('type'), part.get('_scope_', SCOPE)
+        theirs = '.' in str(kind) or scope not in SCOPES or kind == 'Albumentation'
+        if theirs or key.endswith(('.metainfo', '.clip_grad')):
+            left_out += (key,)  # the types in it are of other packages, or no classes
+        elif key.startswith(left_out) or not isinstance(kind, str):
+            continue
+        elif not any(registry.get(kind) for registry in REGISTRIES):
+            hint = did_you_mean(kind, chain(*(x.module_dict for x in REGISTRIES)))
+            yield f'{key}.type is {kind!r}, which no registry has.{hint}'
+
+
 def _numbers(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
     """Numbers too low, and what is none."""
     parts = {f'{split}_dataloader': cfg.get(f'{split}_dataloader') for split in splits}
@@ -246,6 +272,9 @@ def _numbers(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
         if isinstance(schedulers, list):
             parts |= {f'param_scheduler.{i}': part for i, part in enumerate(schedulers)}
     for key, part in parts.items():
+        if not isinstance(part or {}, dict):
+            yield f'{key} must be a dict, got {part!r:.50}.'
+            continue
         for name, value in (part or {}).items():
             kinds = (int, float) if name in FRACTIONS else (int,)
             if name in LOWEST and not (type(value) in kinds and value >= LOWEST[name]):
@@ -257,21 +286,23 @@ def _numbers(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
 
 
 def _best(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
-    """A ``save_best`` that the validation does not compute."""
+    """Metrics to choose a checkpoint or the end by, which are not computed."""
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    best = hook.get('save_best')
+    chosen = {'default_hooks.checkpoint.save_best': hook.get('save_best')}
+    for i, hook in enumerate(cfg.get('custom_hooks') or []):
+        if type_name({'type': ''} | hook) == 'EarlyStoppingHook':
+            chosen[f'custom_hooks.{i}.monitor'] = hook.get('monitor')
     metrics = evaluators(cfg, 'val')
-    if 'val' not in splits or not best or best == 'auto':
-        return
-    if not metrics or any(type_name(m) not in NAMES for m in metrics):
+    if 'val' not in splits or any(type_name(metric) not in NAMES for metric in metrics):
         return
     names = [name for metric in metrics for name in _names_of(metric)]
-    for name in [best] if isinstance(best, str) else best:
-        if name not in names:
-            yield (
-                f'default_hooks.checkpoint.save_best is {name!r}, which val_evaluator '
-                f'does not compute. Choose one of {", ".join(names)}.'
-            )
+    for key, own in chosen.items() if metrics else ():
+        for name in [own] if isinstance(own, str) else own or ():
+            if name not in (*names, 'auto'):
+                yield (
+                    f'{key} is {name!r}, which val_evaluator does not compute. Choose '
+                    f'one of {", ".join(names)}.'
+                )
 
 
 def _names_of(metric: dict) -> list[str]:
@@ -317,10 +348,18 @@ def _evaluated_files(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
 
 
 def _units(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
-    """A training by iterations that writes its only checkpoint at the end."""
+    """Loops that never end, and one that writes its only checkpoint at the end."""
     train = cfg.get('train_cfg') or {}
+    if 'train' in splits and {'type', 'by_epoch'} <= train.keys():
+        yield 'train_cfg has type and by_epoch. Set dict(_delete_=True, type=...).'
     kind = type_name({'type': ''} | train)
     by_epoch = train.get('by_epoch', kind != 'IterBasedTrainLoop')
+    for split in splits:
+        sampler = (cfg.get(f'{split}_dataloader') or {}).get('sampler')
+        endless = type_name({'type': ''} | (sampler or {})) == 'InfiniteSampler'
+        by_epochs = by_epoch and kind in ('', 'EpochBasedTrainLoop')
+        if endless and (by_epochs or split != 'train'):
+            yield f'{split}_dataloader.sampler: InfiniteSampler never ends an epoch.'
     hook = (cfg.get('default_hooks') or {}).get('checkpoint')
     if 'train' in splits and not by_epoch and hook and hook.get('by_epoch', True):
         yield (
@@ -330,7 +369,7 @@ def _units(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
 
 
 def _hooks(cfg: Config) -> Iterator[str]:
-    """Hooks of unknown types, or with arguments that they do not have."""
+    """Hooks without a type, or with arguments that they do not have."""
     named, custom = cfg.get('default_hooks') or {}, cfg.get('custom_hooks') or []
     hooks = {f'default_hooks.{name}': hook for name, hook in named.items()}
     hooks |= {f'custom_hooks.{i}': hook for i, hook in enumerate(custom)}
@@ -341,10 +380,7 @@ def _hooks(cfg: Config) -> Iterator[str]:
             yield f'{key} has no `type`: is its name right?'
             continue
         kind = HOOKS.get(hook.type) if isinstance(hook.type, str) else hook.type
-        if kind is None:
-            yield f'{key}.type is {hook.type!r}, which is no hook.'
-            continue
-        known = _arguments(kind)
+        known = _arguments(kind) if kind else set()
         unknown = hook.keys() - known - {'type', 'priority', '_scope_'}
         for name in unknown if known else ():
             problem = f'{key}.{name} is no argument of {type_name(hook)}.'

@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpose.registry import HOOKS
 
-from ..checkpoint import load_weights, read_checkpoint
+from ..checkpoint import find_checkpoint, load_weights, read_checkpoint
 from ..checkpoint.files import plain, require_finite, starting_weights, tensors_in
+from .launch import type_name
 from .options import user_errors
 
 RECORD = 'last_validation'  # beside MMEngine's last_checkpoint
@@ -168,6 +169,11 @@ class CheckpointCheckHook(Hook):
             if runner._resume:
                 load_weights(runner.model, checkpoint, runner._load_from)
                 if averages := checkpoint.get('ema_state_dict'):
+                    if not any(isinstance(hook, EMAHook) for hook in runner.hooks):
+                        raise ValueError(
+                            f'`{runner._load_from}` has averages for an EMAHook, which '
+                            'the config lacks. Resume with it, or use load_from.'
+                        )
                     averages = tensors_in(averages, 'ema_state_dict')
                     require_finite(averages, runner._load_from)
                 _check_optimizer(runner, checkpoint)
@@ -180,6 +186,22 @@ class CheckpointCheckHook(Hook):
                 f'{len(new)} weights are not loaded from {runner._load_from} and start '
                 f'anew, such as {new[0]}.'
             )
+
+
+def check_pretrained(runner: Runner) -> None:
+    """Refuses files of an ``init_cfg`` that do not fit, where MMEngine only warns."""
+    for module in runner.model.modules():
+        parts = getattr(module, 'init_cfg', None) or []
+        for part in parts if isinstance(parts, list) else [parts]:
+            if type_name({'type': ''} | part) not in ('Pretrained', 'PretrainedInit'):
+                continue
+            source = find_checkpoint(part['checkpoint'])
+            if '://' not in source:  # else MMEngine downloads it, in one process
+                state = read_checkpoint(source)
+                state = tensors_in(state.get('state_dict', state), source)
+                start = f'{part["prefix"].rstrip(".")}.' if part.get('prefix') else ''
+                state = {n.removeprefix(start): value for n, value in state.items()}
+                starting_weights(module, state, source)
 
 
 def _check_optimizer(runner: Runner, checkpoint: dict[str, Any]) -> None:

@@ -12,6 +12,8 @@ HEIR = "_base_ = '{root}/configs/ldcrn_coco.py'\n"
 TRAIN, VAL = 'train_dataloader.dataset', 'val_dataloader.dataset'
 STEP = 'pipeline.{}'
 NAN = float('nan')
+STOP = dict(type='EarlyStoppingHook', monitor='AP', rule='greater')
+BLUR = dict(type='Albumentation', transforms=[dict(type='MedianBlur', p=0.1)])
 
 
 @pytest.fixture
@@ -43,11 +45,14 @@ def problems(root, tmp_path):
         ({'model.head.out_channels': 5}, ['out_channels is 5', '17', TRAIN]),
         ({f'{VAL}.type': 'MpiiDataset'}, ['is 17', '16', VAL]),
         ({f'{TRAIN}.metainfo': dict(from_file='x.py')}, ['x.py']),
+        ({f'{TRAIN}.metainfo': 'x.py'}, ['CocoDataset.metainfo', 'docs/custom.md']),
         ({'train_cfg.val_interval': 0}, ['train_cfg.val_interval', 'got 0']),
         ({'train_dataloader.batch_size': 0}, ['train_dataloader.batch_size']),
         ({'val_dataloader.num_workers': 2.5}, ['whole number of at least 0']),
         ({'optim_wrapper.optimizer.lr': NAN}, ['optimizer.lr', 'got nan']),
         ({'optim_wrapper.clip_grad': dict(max_norm=-1)}, ['clip_grad.max_norm']),
+        ({'optim_wrapper.clip_grad': 5}, ['clip_grad must be a dict', 'got 5']),
+        ({'randomness': 5}, ['randomness must be a dict', 'got 5']),
         ({'optim_wrapper.accumulative_counts': 0}, ['optim_wrapper.accum', 'got 0']),
         ({'param_scheduler.0.end': 0}, ['param_scheduler.0.end']),
         ({'randomness': dict(seed='abc')}, ['randomness.seed', "'abc'"]),
@@ -68,6 +73,16 @@ def problems(root, tmp_path):
         ({'default_hooks.logger.intervall': 5}, ['Did you mean `interval`']),
         ({'default_hooks.loger': dict(interval=5)}, ['default_hooks.loger']),
         ({'custom_hooks': [dict(type='EMAHok')]}, ['custom_hooks.0', 'EMAHok']),
+        ({'optim_wrapper.optimizer.type': 'Adaam'}, ['optimizer.type', '`Adam`']),
+        ({'train_dataloader.collate_fn': dict(type='a')}, ['collate_fn.type']),
+        ({f'{VAL}.pipeline.0.type': 'LoadImag'}, [f'{VAL}.pipeline.0', '`LoadImage`']),
+        ({'custom_hooks': [STOP]}, ['custom_hooks.0.monitor', "'AP'", 'coco/AP']),
+        ({'val_dataloader.sampler.type': 'InfiniteSampler'}, ['val_', 'never ends']),
+        (
+            {'train_dataloader.sampler.type': 'InfiniteSampler'},
+            ['train_', 'never ends'],
+        ),
+        ({'train_cfg.type': 'EpochBasedTrainLoop'}, ['type and by_epoch', '_delete_']),
         ({'custom_hooks': [dict(type=LoggerHook, a=1)]}, ['custom_hooks.0.a']),
         (
             {'val_evaluator.ann_file': 'data/coco/annotations/other.json'},
@@ -81,6 +96,20 @@ def test_settings_that_cannot_be_right(problems, settings, words):
     (problem, *_) = problems(settings)
     for word in words:
         assert word in problem
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        {'custom_hooks': [dict(STOP, monitor='coco/AP')]},
+        {f'{TRAIN}.pipeline.0': BLUR},
+        {'custom_hooks': [dict(type='Their', _scope_='their', part=dict(type='Own'))]},
+        {'optim_wrapper.clip_grad': dict(type='norm', max_norm=1)},
+        {'train_dataloader.collate_fn': dict(type='pseudo_collate')},
+    ],
+)
+def test_settings_that_can_be_right(problems, settings):
+    assert problems(settings) == []
 
 
 def test_one_size_changed_in_the_decoder_is_found_everywhere(problems):

@@ -4,6 +4,8 @@ import os
 import re
 import sys
 import zipfile
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, BaseModule
 from mmengine.runner import Runner
 from torch import nn
 from torch.torch_version import TorchVersion
@@ -20,6 +22,7 @@ from ldcrn_mm.training import SafeCheckpointHook
 from ldcrn_mm.training.resume import (
     CheckpointCheckHook,
     check_fresh,
+    check_pretrained,
     check_resumable,
     last_checkpoint,
     lock,
@@ -448,6 +451,40 @@ def test_what_fits_is_loaded_also_into_averages(tmp_path, form, averaged):
 NAN = torch.full((1, 1), torch.nan)
 
 
+EMA = [dict(type='EMAHook')]
+
+
+def test_averages_are_resumed_by_a_config_that_averages(tmp_path):
+    train(tmp_path / 'averaged', hooks=EMA)
+    start = tmp_path / 'averaged' / 'epoch_3.pth'
+    with pytest.raises(SystemExit, match='EMAHook'):
+        train(tmp_path / 'plain', resume=start)
+    assert train(tmp_path / 'same', resume=start, hooks=EMA)[-1] == 4
+
+
+@pytest.mark.parametrize(
+    ('weights', 'words'),
+    [
+        ({'net.weight': torch.zeros(1, 1)}, None),
+        ({'net.weight': torch.zeros(2, 1)}, 'does not fit.* 0 of 1'),
+        ({'weight': torch.zeros(2, 1), 'net.bias': torch.zeros(2)}, '0 of 1'),
+        ({}, 'no state dict'),
+        (None, 'not found'),
+    ],
+)
+def test_pretrained_weights_fit(tmp_path, weights, words):
+    path = tmp_path / 'weights.pth'
+    if weights is not None:
+        torch.save(weights, path)
+    part = BaseModule(dict(type='Pretrained', checkpoint=str(path), prefix='net'))
+    part.weight, part.bias = nn.Parameter(torch.ones(1, 1)), nn.Parameter(torch.ones(1))
+    context = (
+        pytest.raises((OSError, ValueError), match=words) if words else nullcontext()
+    )
+    with context:
+        check_pretrained(SimpleNamespace(model=part))
+
+
 @pytest.mark.parametrize(
     ('part', 'weights'),
     [
@@ -461,7 +498,7 @@ def test_a_run_is_resumed_with_all_its_weights_only(trained, tmp_path, part, wei
     checkpoint = torch.load(trained / 'epoch_3.pth') | {part: weights}
     torch.save(checkpoint, tmp_path / 'other.pth')
     with pytest.raises(SystemExit, match=r'other\.pth'):
-        train(tmp_path / 'work', resume=str(tmp_path / 'other.pth'))
+        train(tmp_path / 'work', resume=str(tmp_path / 'other.pth'), hooks=EMA)
 
 
 SGD = dict(type='SGD', lr=0.1, momentum=0.9)
