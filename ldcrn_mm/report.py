@@ -457,7 +457,7 @@ def training_dataset(cfg: Config) -> BaseDataset:
     check_data_files(cfg, ['train'])
     init_default_scope(cfg.get('default_scope', 'mmpose'))
     for _, part in dicts_in(cfg.train_dataloader.dataset):
-        if 'type' in part and type_name(part) == 'PackPoseInputs':
+        if type_name(part) == 'PackPoseInputs':
             part.pack_transformed = True
     return DATASETS.build(cfg.train_dataloader.dataset)
 

@@ -73,9 +73,10 @@ class Predictor:
         if boxes is None:
             boxes = [[0, 0, *size]]
         boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-        low, sides = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
-        inside = (sides > 0) & (sides < 1e6) & (low < size) & (boxes[:, 2:] > 0)
-        in_pixels = (sides > 1) | (boxes[:, 2:] > 2) | (size == 1)
+        low, high = boxes[:, :2], boxes[:, 2:]
+        sides = high - low
+        inside = (sides > 0) & (sides < 1e6) & (low < size) & (high > 0)
+        in_pixels = (sides > 1) | (high > 2) | (size == 1)
         for box in boxes[~(inside.all(1) & in_pixels.any(1))]:
             raise ValueError(
                 'expected a box x1, y1, x2, y2 in pixels of the picture of '
@@ -84,8 +85,7 @@ class Predictor:
         if not len(boxes):
             nobody = np.zeros((0, len(SETTINGS['keypoints']), 2), np.float32)
             return nobody, nobody[..., 0]
-        centers = (boxes[:, 2:] + boxes[:, :2]) / 2
-        scales = (boxes[:, 2:] - boxes[:, :2]) * np.float32(SETTINGS['padding'])
+        centers, scales = (high + low) / 2, sides * np.float32(SETTINGS['padding'])
         aspect = self.size[0] / self.size[1]
         wide = scales[:, :1] > scales[:, 1:] * aspect
         scales = np.where(

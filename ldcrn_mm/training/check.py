@@ -152,7 +152,7 @@ def _sizes(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
             yield (f'model.head.decoder.{name} must be width and height, got {size!r}.')
             return
     maps = decoder.get('heatmap_size')
-    if maps and type_name({'type': ''} | head) == 'LDCRNHead':
+    if maps and type_name(head) == 'LDCRNHead':
         expected = tuple(side // 4 for side in decoder.input_size)
         if tuple(maps) != expected and 'deconv_out_channels' not in head:
             yield (
@@ -162,7 +162,7 @@ def _sizes(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
     for split in splits:
         loader = cfg.get(f'{split}_dataloader') or {}
         for key, part in dicts_in(loader.get('dataset'), f'{split}_dataloader.dataset'):
-            kind = type_name(part) if 'type' in part else ''
+            kind = type_name(part)
             if kind == 'TopdownAffine':
                 yield from _differ(part, decoder, ['input_size'], key)
             elif kind == 'GenerateTarget' and part.get('encoder'):
@@ -177,7 +177,7 @@ def _crops(cfg: Config) -> Iterator[str]:
     for split in SPLITS:
         loader = cfg.get(f'{split}_dataloader') or {}
         for key, part in dicts_in(loader.get('dataset'), f'{split}_dataloader.dataset'):
-            if 'type' in part and type_name(part) == 'TopdownAffine':
+            if type_name(part) == 'TopdownAffine':
                 crops[bool(part.get('use_udp'))] = f'{key}.use_udp'
     if len(crops) > 1:
         yield f'{crops[True]} is True, but not {crops[False]}. Set both alike.'
@@ -235,8 +235,9 @@ def _counted(cfg: Config, split: str) -> Iterator[tuple[str, int]]:
 
 
 def _types(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
-    """Types that no registry has, some of which MMEngine looks up late."""
-    unused = tuple(f'{split}_' for split in SPLITS if split not in splits)
+    """Types of all but hooks that no registry has. MMEngine looks some up late."""
+    unused = ('default_hooks', 'custom_hooks')
+    unused += tuple(f'{split}_' for split in SPLITS if split not in splits)
     if 'train' not in splits:
         unused += ('optim_wrapper', 'param_scheduler')
     fields = FIELDS if cfg.get('default_scope') in SCOPES else ()
@@ -290,13 +291,15 @@ def _best(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     chosen = {'default_hooks.checkpoint.save_best': hook.get('save_best')}
     for i, hook in enumerate(cfg.get('custom_hooks') or []):
-        if type_name({'type': ''} | hook) == 'EarlyStoppingHook':
+        if type_name(hook) == 'EarlyStoppingHook':
             chosen[f'custom_hooks.{i}.monitor'] = hook.get('monitor')
     metrics = evaluators(cfg, 'val')
-    if 'val' not in splits or any(type_name(metric) not in NAMES for metric in metrics):
+    if 'val' not in splits or not metrics:
+        return
+    if any(type_name(metric) not in NAMES for metric in metrics):
         return
     names = [name for metric in metrics for name in _names_of(metric)]
-    for key, own in chosen.items() if metrics else ():
+    for key, own in chosen.items():
         for name in [own] if isinstance(own, str) else own or ():
             if name not in (*names, 'auto'):
                 yield (
@@ -352,11 +355,11 @@ def _units(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
     train = cfg.get('train_cfg') or {}
     if 'train' in splits and {'type', 'by_epoch'} <= train.keys():
         yield 'train_cfg has type and by_epoch. Set dict(_delete_=True, type=...).'
-    kind = type_name({'type': ''} | train)
+    kind = type_name(train)
     by_epoch = train.get('by_epoch', kind != 'IterBasedTrainLoop')
     for split in splits:
         sampler = (cfg.get(f'{split}_dataloader') or {}).get('sampler')
-        endless = type_name({'type': ''} | (sampler or {})) == 'InfiniteSampler'
+        endless = type_name(sampler or {}) == 'InfiniteSampler'
         by_epochs = by_epoch and kind in ('', 'EpochBasedTrainLoop')
         if endless and (by_epochs or split != 'train'):
             yield f'{split}_dataloader.sampler: InfiniteSampler never ends an epoch.'
@@ -369,7 +372,7 @@ def _units(cfg: Config, splits: Sequence[str]) -> Iterator[str]:
 
 
 def _hooks(cfg: Config) -> Iterator[str]:
-    """Hooks without a type, or with arguments that they do not have."""
+    """Hooks of unknown types, or with arguments that they do not have."""
     named, custom = cfg.get('default_hooks') or {}, cfg.get('custom_hooks') or []
     hooks = {f'default_hooks.{name}': hook for name, hook in named.items()}
     hooks |= {f'custom_hooks.{i}': hook for i, hook in enumerate(custom)}
@@ -380,6 +383,9 @@ def _hooks(cfg: Config) -> Iterator[str]:
             yield f'{key} has no `type`: is its name right?'
             continue
         kind = HOOKS.get(hook.type) if isinstance(hook.type, str) else hook.type
+        if kind is None and hook.get('_scope_', SCOPE) in SCOPES:
+            hint = did_you_mean(hook.type, chain(*(x.module_dict for x in REGISTRIES)))
+            yield f'{key}.type is {hook.type!r}, which is no hook.{hint}'
         known = _arguments(kind) if kind else set()
         unknown = hook.keys() - known - {'type', 'priority', '_scope_'}
         for name in unknown if known else ():

@@ -79,8 +79,8 @@ def _join_on_cpu(cfg: Config, launcher: str) -> None:
 
 
 def type_name(part: dict[str, Any]) -> str:
-    """Name of a part's ``type``, which is a class in pure-Python configs."""
-    kind = part['type']
+    """Name of a part's ``type``, a class in pure-Python configs, or ``''`` for none."""
+    kind = part.get('type', '')
     return kind if isinstance(kind, str) else kind.__name__
 
 

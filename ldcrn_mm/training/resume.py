@@ -193,7 +193,7 @@ def check_pretrained(runner: Runner) -> None:
     for module in runner.model.modules():
         parts = getattr(module, 'init_cfg', None) or []
         for part in parts if isinstance(parts, list) else [parts]:
-            if type_name({'type': ''} | part) not in ('Pretrained', 'PretrainedInit'):
+            if type_name(part) not in ('Pretrained', 'PretrainedInit'):
                 continue
             source = find_checkpoint(part['checkpoint'])
             if '://' not in source:  # else MMEngine downloads it, in one process
